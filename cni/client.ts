@@ -1,0 +1,58 @@
+// The one entry of cni for the runtime: attach a sandbox's network namespace, detach it, reconcile after a crash.
+
+export interface PortMapping {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly containerPort: number;
+  readonly hostPort: number;
+  /** Empty or absent: every local address. */
+  readonly hostIp?: string;
+}
+
+export interface AttachRequest {
+  readonly sandboxId: string;
+  /** A file descriptor of the network namespace, and the same as a path (/proc/<pause>/ns/net). */
+  readonly netnsFd: number;
+  readonly netnsPath: string;
+  readonly portMappings: readonly PortMapping[];
+  /** For CNI_ARGS and error messages: K8S_POD_NAMESPACE, K8S_POD_NAME. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface Attachment {
+  readonly sandboxId: string;
+  /** Addresses without prefix length, the primary first. */
+  readonly ips: readonly string[];
+  readonly mac: string;
+  readonly hostInterface: string;
+  readonly interfaceName: string;
+}
+
+export interface NetworkStatus {
+  readonly ready: boolean;
+  readonly reason: string;
+  readonly message: string;
+}
+
+export interface Network {
+  /** Idempotent per sandboxId: a repeated attach gives the recorded attachment. On failure nothing is left behind. */
+  attach(request: AttachRequest): Promise<Attachment>;
+  /** Releases addresses, hostPorts and links. Absent is success; works when the namespace is already gone. */
+  detach(sandboxId: string): Promise<void>;
+  /** Releases whatever belongs to sandboxes not in `live`, and puts back (nft table, bridge) whatever is missing. */
+  reconcile(live: ReadonlySet<string>): Promise<void>;
+  status(): NetworkStatus;
+  setPodCidrs(cidrs: readonly string[]): Promise<void>;
+  /** Stops watching. With `remove`, the bridge and the nft table go too (only when no sandbox is attached). */
+  close(options?: { remove?: boolean }): Promise<void>;
+}
+
+export interface NetworkOptions {
+  /** Persistent state (IPAM leases, attachments): <root-dir>/network. */
+  readonly stateDir: string;
+  /** "" for the default run-dir, else "-<hash>": makes bridge and table names unique on the host. */
+  readonly suffix: string;
+  readonly podCidrs: readonly string[];
+  /** Called with one sentence when the network degrades (no nf_tables: no NAT) or is repaired. */
+  readonly onNotice: (sentence: string) => void;
+}

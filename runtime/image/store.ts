@@ -1,0 +1,78 @@
+// The contract between images and containers: what the runtime asks of an image store.
+
+/** What an image says about running it (OCI image-spec config, the part that the runtime uses). */
+export interface ImageConfig {
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  readonly env: readonly string[];
+  readonly workingDir: string;
+  /** As written in the image: "", "1000", "1000:50", "www-data:www-data". */
+  readonly user: string;
+  readonly stopSignal: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly volumes: readonly string[];
+}
+
+export interface Image {
+  /** Digest of the image's config: "sha256:<hex>". The one id in every API. */
+  readonly id: string;
+  /** "docker.io/library/busybox:latest" */
+  readonly repoTags: readonly string[];
+  /** "docker.io/library/busybox@sha256:<hex>" */
+  readonly repoDigests: readonly string[];
+  readonly sizeBytes: bigint;
+  readonly config: ImageConfig;
+  readonly pinned: boolean;
+  /** diff IDs, bottom first. */
+  readonly diffIds: readonly string[];
+}
+
+export interface PullAuth {
+  readonly username?: string;
+  readonly password?: string;
+  readonly auth?: string;
+  readonly identityToken?: string;
+  readonly registryToken?: string;
+}
+
+/** Layer directories of an unpacked image, topmost first: overlayfs' lowerdir order. */
+export interface Layers {
+  readonly imageId: string;
+  readonly lowerDirs: readonly string[];
+}
+
+export interface FsUsage {
+  readonly mountpoint: string;
+  readonly usedBytes: bigint;
+  readonly inodesUsed: bigint;
+}
+
+/** The writable top of one container over its image's layers. */
+export interface Snapshot {
+  readonly lowerDirs: readonly string[];
+  readonly upperDir: string;
+  readonly workDir: string;
+}
+
+export interface ImageStore {
+  /** Pulls (or, for host images, assembles) a reference and gives the image's id. Concurrent pulls of one reference are one pull. */
+  pull(reference: string, options?: { auth?: PullAuth; signal?: AbortSignal }): Promise<string>;
+  list(): readonly Image[];
+  /** By id, id prefix, tag or digest reference; undefined when absent (no error). Assembles host images at first reference. */
+  status(reference: string): Promise<Image | undefined>;
+  /** Removes every reference of the image; layers stay while a snapshot uses them. Absent is success. */
+  remove(reference: string): Promise<void>;
+  /** Imports an OCI layout directory, an OCI layout tar or a `docker save` tar; gives the references that it brought. */
+  import(path: string): Promise<readonly string[]>;
+  /** Assembles a host image from binaries and the shared libraries that they need. */
+  buildHost(name: string, binaries: readonly string[]): Promise<string>;
+  layers(imageId: string): Layers;
+  /** Makes the writable directories of a container; `ownerUid` is their host uid (user namespaces). Idempotent. */
+  prepareSnapshot(containerId: string, imageId: string, options?: { ownerUid?: number; ownerGid?: number }): Promise<Snapshot>;
+  removeSnapshot(containerId: string): Promise<void>;
+  snapshotUsage(containerId: string): Promise<FsUsage>;
+  fsUsage(): Promise<FsUsage>;
+  /** Removes snapshots and leftovers whose owner is not in `containerIds`. Called once at start. */
+  reconcile(containerIds: ReadonlySet<string>): Promise<void>;
+  close(): Promise<void>;
+}
