@@ -1,0 +1,57 @@
+// The runtime's error class: a gRPC code and a sentence for the person who must act. Only runtime/server turns it into a status.
+
+/** The codes that CRI clients tell apart, by their gRPC names. */
+export type CriCode =
+  | 'CANCELLED'
+  | 'UNKNOWN'
+  | 'INVALID_ARGUMENT'
+  | 'DEADLINE_EXCEEDED'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'PERMISSION_DENIED'
+  | 'RESOURCE_EXHAUSTED'
+  | 'FAILED_PRECONDITION'
+  | 'ABORTED'
+  | 'OUT_OF_RANGE'
+  | 'UNIMPLEMENTED'
+  | 'INTERNAL'
+  | 'UNAVAILABLE'
+  | 'UNAUTHENTICATED';
+
+/** message: lower case, no final period, without its cause: the printer adds that. */
+export class CriError extends Error {
+  override readonly name = 'CriError';
+  readonly code: CriCode;
+
+  constructor(code: CriCode, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+  }
+}
+
+type Constructor = (message: string, cause?: unknown) => CriError;
+const withCode =
+  (code: CriCode): Constructor =>
+  (message, cause) =>
+    new CriError(code, message, cause);
+
+export const cancelled = withCode('CANCELLED');
+export const invalidArgument = withCode('INVALID_ARGUMENT');
+export const deadlineExceeded = withCode('DEADLINE_EXCEEDED');
+export const notFound = withCode('NOT_FOUND');
+export const alreadyExists = withCode('ALREADY_EXISTS');
+export const permissionDenied = withCode('PERMISSION_DENIED');
+export const resourceExhausted = withCode('RESOURCE_EXHAUSTED');
+export const failedPrecondition = withCode('FAILED_PRECONDITION');
+export const aborted = withCode('ABORTED');
+export const unimplemented = withCode('UNIMPLEMENTED');
+export const internal = withCode('INTERNAL');
+export const unavailable = withCode('UNAVAILABLE');
+
+/** True for an error, or one of its causes, that carries this code. */
+export function hasCriCode(error: unknown, code: CriCode): boolean {
+  for (let link = error; link instanceof Error; link = link.cause) {
+    if (link instanceof CriError) return link.code === code;
+  }
+  return false;
+}
