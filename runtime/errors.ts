@@ -55,3 +55,13 @@ export function hasCriCode(error: unknown, code: CriCode): boolean {
   }
   return false;
 }
+
+/** The whole story on one line: message, then each cause, joined by ": "; never a stack. */
+export function renderError(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') return error.errors.map(renderError).join('; ');
+  if (!(error instanceof Error)) return String(error);
+  const message = error.message || error.name;
+  if (error.cause === undefined) return message;
+  const cause = renderError(error.cause);
+  return message.endsWith(cause) ? message : `${message}: ${cause}`;
+}
