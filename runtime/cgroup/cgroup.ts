@@ -50,6 +50,8 @@ export interface CgroupHost {
   /** v1 controller name to its mount point. */
   readonly v1: Readonly<Record<string, string>>;
   readonly writable: boolean;
+  /** False where the kernel counts no swap: memory.swap.max and memory.memsw.limit_in_bytes are absent then. */
+  readonly swapAccounting: boolean;
 }
 
 /** A cgroup at one path in every hierarchy that it uses. `path` is absolute below the hierarchy's root: /kubepods/pod…/… */

@@ -57,6 +57,7 @@ const table = {
   sethostname: [170, 161],
   setdomainname: [171, 162],
   gettid: [186, 178],
+  getxattr: [191, 8],
   sched_setaffinity: [203, 122],
   getdents64: [217, 61],
   fadvise64: [221, 223],
