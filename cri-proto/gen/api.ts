@@ -11,6 +11,7 @@ export const protobufPackage = "runtime.v1";
 
 export const protobufFileName = "api.proto";
 
+/** The numbers are CRI's own, not the kernel's. SIGNAL_RUNTIME_DEFAULT leaves the choice to the image, then SIGTERM. */
 export const Signal = {
   SIGNAL_RUNTIME_DEFAULT: 0,
   SIGNAL_SIGABRT: 1,
@@ -179,6 +180,7 @@ export namespace PodSandboxState {
   export type SANDBOX_NOTREADY = typeof PodSandboxState.SANDBOX_NOTREADY;
 }
 
+/** Whose namespace: the sandbox's, one of its own, the host's, or that of target_id. */
 export const NamespaceMode = { POD: 0, CONTAINER: 1, NODE: 2, TARGET: 3 } as const;
 
 export type NamespaceMode = typeof NamespaceMode[keyof typeof NamespaceMode];
@@ -190,6 +192,7 @@ export namespace NamespaceMode {
   export type TARGET = typeof NamespaceMode.TARGET;
 }
 
+/** Merge adds the groups that the image's /etc/group gives the user; Strict takes the listed ones only. */
 export const SupplementalGroupsPolicy = { Merge: 0, Strict: 1 } as const;
 
 export type SupplementalGroupsPolicy = typeof SupplementalGroupsPolicy[keyof typeof SupplementalGroupsPolicy];
@@ -199,6 +202,7 @@ export namespace SupplementalGroupsPolicy {
   export type Strict = typeof SupplementalGroupsPolicy.Strict;
 }
 
+/** Of mounts made later: none, from host to container, or both ways. */
 export const MountPropagation = {
   PROPAGATION_PRIVATE: 0,
   PROPAGATION_HOST_TO_CONTAINER: 1,
@@ -229,6 +233,7 @@ export namespace ContainerState {
   export type CONTAINER_UNKNOWN = typeof ContainerState.CONTAINER_UNKNOWN;
 }
 
+/** A deleted container's event has no status of it. */
 export const ContainerEventType = {
   CONTAINER_CREATED_EVENT: 0,
   CONTAINER_STARTED_EVENT: 1,
@@ -254,16 +259,19 @@ export namespace MetricType {
   export type GAUGE = typeof MetricType.GAUGE;
 }
 
+/** A message so that unset and 0 differ. */
 export interface Int64Value {
   value: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** A message so that unset and 0 differ. */
 export interface UInt64Value {
   value: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One environment variable; the value may be any bytes but NUL. */
 export interface KeyValue {
   key: string;
   value: Uint8Array;
@@ -271,19 +279,25 @@ export interface KeyValue {
 }
 
 export interface VersionRequest {
+  /** Of the client's kubelet runtime API. */
   version: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface VersionResponse {
+  /** Of the kubelet runtime API: "0.1.0". */
   version: string;
+  /** The scheme of container ids in pod status: NAME://ID. */
   runtimeName: string;
+  /** A semantic version. */
   runtimeVersion: string;
+  /** "v1". */
   runtimeApiVersion: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface StatusRequest {
+  /** Fills info. */
   verbose: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -291,6 +305,7 @@ export interface StatusRequest {
 export interface StatusResponse {
   status?: RuntimeStatus | undefined;
   info: { [key: string]: string };
+  /** Includes the default one, whose name is empty. */
   runtimeHandlers: RuntimeHandler[];
   features?: RuntimeFeatures | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -308,9 +323,12 @@ export interface RuntimeStatus {
 }
 
 export interface RuntimeCondition {
+  /** RuntimeReady and NetworkReady are required. */
   type: string;
   status: boolean;
+  /** CamelCase, for programs. */
   reason: string;
+  /** For people. */
   message: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -322,14 +340,19 @@ export interface RuntimeHandler {
 }
 
 export interface RuntimeHandlerFeatures {
+  /** Mount.recursive_read_only is honoured. */
   recursiveReadOnlyMounts: boolean;
+  /** UserNamespace with mode POD is honoured. */
   userNamespaces: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface RuntimeFeatures {
+  /** SupplementalGroupsPolicy is honoured and ContainerStatus.user is filled. */
   supplementalGroupsPolicy: boolean;
+  /** A pod may have the host's network and a user namespace. */
   userNamespacesHostNetwork: boolean;
+  /** Mount.mount_options is honoured. */
   mountOptions: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -363,12 +386,16 @@ export interface RuntimeConfig {
 }
 
 export interface NetworkConfig {
+  /** With two families: two CIDRs and a comma. */
   podCidr: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface RunPodSandboxRequest {
-  config?: PodSandboxConfig | undefined;
+  config?:
+    | PodSandboxConfig
+    | undefined;
+  /** Empty for the default; an unknown name is refused. */
   runtimeHandler: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -379,12 +406,18 @@ export interface RunPodSandboxResponse {
 }
 
 export interface PodSandboxConfig {
-  metadata?: PodSandboxMetadata | undefined;
+  metadata?:
+    | PodSandboxMetadata
+    | undefined;
+  /** Empty with the host's network: the sandbox then keeps the host's. */
   hostname: string;
+  /** ContainerConfig.log_path is relative to it. Empty: no logs are kept. */
   logDirectory: string;
   dnsConfig?: DNSConfig | undefined;
   portMappings: PortMapping[];
+  /** Returned as they are. */
   labels: { [key: string]: string };
+  /** Returned as they are; a few are known to the runtime. */
   annotations: { [key: string]: string };
   linux?: LinuxPodSandboxConfig | undefined;
   windows?: WindowsPodSandboxConfig | undefined;
@@ -407,10 +440,12 @@ export interface PodSandboxMetadata {
   name: string;
   uid: string;
   namespace: string;
+  /** Counts from 0 for sandboxes of the same pod. Name, uid, namespace and attempt together are unique. */
   attempt: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Lines of resolv.conf(5). Unset: the host's file. */
 export interface DNSConfig {
   servers: string[];
   searches: string[];
@@ -420,17 +455,28 @@ export interface DNSConfig {
 
 export interface PortMapping {
   protocol: Protocol;
+  /** 1-65535. */
   containerPort: number;
+  /** 0: the port is not published. */
   hostPort: number;
+  /** Empty: every address of the host. */
   hostIp: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface LinuxPodSandboxConfig {
+  /** A path below the cgroup root, also with the systemd driver. The caller made it; containers go below it. */
   cgroupParent: string;
-  securityContext?: LinuxSandboxSecurityContext | undefined;
+  securityContext?:
+    | LinuxSandboxSecurityContext
+    | undefined;
+  /** Of the sandbox's namespaces, by dotted name. */
   sysctls: { [key: string]: string };
-  overhead?: LinuxContainerResources | undefined;
+  /** What the runtime itself may use on top of the containers; informative. */
+  overhead?:
+    | LinuxContainerResources
+    | undefined;
+  /** The sum over the containers; informative. */
   resources?: LinuxContainerResources | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -448,7 +494,11 @@ export interface LinuxSandboxSecurityContext {
   readonlyRootfs: boolean;
   supplementalGroups: bigint[];
   privileged: boolean;
-  /** @deprecated */
+  /**
+   * Use seccomp.
+   *
+   * @deprecated
+   */
   seccompProfilePath: string;
   runAsGroup?: Int64Value | undefined;
   seccomp?: SecurityProfile | undefined;
@@ -495,13 +545,18 @@ export interface RemovePodSandboxResponse {
 
 export interface PodSandboxStatusRequest {
   podSandboxId: string;
+  /** Fills info. */
   verbose: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface PodSandboxStatusResponse {
-  status?: PodSandboxStatus | undefined;
+  status?:
+    | PodSandboxStatus
+    | undefined;
+  /** JSON by key; the key "info" holds pid and configuration. */
   info: { [key: string]: string };
+  /** Filled together with timestamp, or both not. */
   containersStatuses: ContainerStatus[];
   timestamp: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -517,6 +572,7 @@ export interface PodSandboxStatus {
   id: string;
   metadata?: PodSandboxMetadata | undefined;
   state: PodSandboxState;
+  /** Never 0. */
   createdAt: bigint;
   network?: PodSandboxNetworkStatus | undefined;
   linux?: LinuxPodSandboxStatus | undefined;
@@ -539,7 +595,9 @@ export interface PodSandboxStatus_AnnotationsEntry {
 }
 
 export interface PodSandboxNetworkStatus {
+  /** Empty with the host's network, and after the sandbox was stopped. */
   ip: string;
+  /** Of the other family, without ip. */
   additionalIps: PodIP[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -569,9 +627,13 @@ export interface ListPodSandboxResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What is set must all match. An id that is ambiguous or unknown matches nothing and is no error. */
 export interface PodSandboxFilter {
   id: string;
-  state?: PodSandboxStateValue | undefined;
+  state?:
+    | PodSandboxStateValue
+    | undefined;
+  /** Every pair must be equal. */
   labelSelector: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -633,13 +695,16 @@ export interface UpdatePodSandboxResourcesResponse {
 
 export interface NamespaceOption {
   network: NamespaceMode;
+  /** CONTAINER unless the pod shares its processes. */
   pid: NamespaceMode;
   ipc: NamespaceMode;
+  /** A container of the same sandbox; for pid TARGET only. */
   targetId: string;
   usernsOptions?: UserNamespace | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** mode POD: the mappings hold for the sandbox; uids and gids have one each. mode NODE: none. */
 export interface UserNamespace {
   mode: NamespaceMode;
   uids: IDMapping[];
@@ -647,6 +712,7 @@ export interface UserNamespace {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Ids container_id… inside are host_id… outside; length of them. */
 export interface IDMapping {
   hostId: number;
   containerId: number;
@@ -656,6 +722,7 @@ export interface IDMapping {
 
 export interface SecurityProfile {
   profileType: SecurityProfile_ProfileType;
+  /** For Localhost: a seccomp file's absolute path, or a loaded AppArmor profile's name. */
   localhostRef: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -678,16 +745,23 @@ export interface SELinuxOption {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Names without CAP_; ALL means every one. */
 export interface Capability {
+  /** Into all sets but the ambient one. */
   addCapabilities: string[];
+  /** Out of all sets. */
   dropCapabilities: string[];
+  /** Into all sets, the ambient one included. */
   addAmbientCapabilities: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface CreateContainerRequest {
   podSandboxId: string;
-  config?: ContainerConfig | undefined;
+  config?:
+    | ContainerConfig
+    | undefined;
+  /** The one that the sandbox was run with. */
   sandboxConfig?: PodSandboxConfig | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -699,21 +773,34 @@ export interface CreateContainerResponse {
 
 export interface ContainerConfig {
   metadata?: ContainerMetadata | undefined;
-  image?: ImageSpec | undefined;
+  image?:
+    | ImageSpec
+    | undefined;
+  /** Replaces the image's ENTRYPOINT, and its CMD too when args is empty. */
   command: string[];
+  /** Replaces the image's CMD. */
   args: string[];
+  /** Empty: the image's, else /. */
   workingDir: string;
+  /** On top of the image's. */
   envs: KeyValue[];
   mounts: Mount[];
   devices: Device[];
   labels: { [key: string]: string };
   annotations: { [key: string]: string };
+  /** Below the sandbox's log_directory. Empty: no log is kept. */
   logPath: string;
+  /** False: the container reads end of file at once. */
   stdin: boolean;
+  /** stdin closes with the first attach that had it; false keeps it open. */
   stdinOnce: boolean;
+  /** stdout and stderr are one terminal. */
   tty: boolean;
   linux?: LinuxContainerConfig | undefined;
-  windows?: WindowsContainerConfig | undefined;
+  windows?:
+    | WindowsContainerConfig
+    | undefined;
+  /** Also annotations with the prefix cdi.k8s.io/ may name such devices. */
   CDIDevices: CDIDevice[];
   stopSignal: Signal;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -733,21 +820,30 @@ export interface ContainerConfig_AnnotationsEntry {
 
 export interface ContainerMetadata {
   name: string;
+  /** Counts the restarts from 0. */
   attempt: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface Mount {
   containerPath: string;
+  /** A symbolic link is followed. Must exist, but where image is set: then it is empty. */
   hostPath: string;
   readonly: boolean;
   selinuxRelabel: boolean;
   propagation: MountPropagation;
+  /** Id-mapped mount; empty: none. */
   uidMappings: IDMapping[];
   gidMappings: IDMapping[];
+  /** Mounts below it too; only with readonly and private propagation, and an error where it cannot be had. */
   recursiveReadOnly: boolean;
-  image?: ImageSpec | undefined;
+  /** The source is this image's root file system; needs readonly. */
+  image?:
+    | ImageSpec
+    | undefined;
+  /** Relative to that root; must exist in it. */
   imageSubPath: string;
+  /** Of noexec, nodev, nosuid. */
   mountOptions: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -755,11 +851,13 @@ export interface Mount {
 export interface Device {
   containerPath: string;
   hostPath: string;
+  /** Of r, w and m (mknod). */
   permissions: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface CDIDevice {
+  /** VENDOR/CLASS=NAME. */
   name: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -770,16 +868,24 @@ export interface LinuxContainerConfig {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** 0 and empty leave a value as it is. */
 export interface LinuxContainerResources {
+  /** Microseconds. */
   cpuPeriod: bigint;
+  /** Microseconds per period; -1 is unlimited. */
   cpuQuota: bigint;
+  /** Weight relative to 1024. */
   cpuShares: bigint;
   memoryLimitInBytes: bigint;
+  /** -1000 to 1000, here 0 is a value. */
   oomScoreAdj: bigint;
+  /** As in cpuset(7): "0-2,7". */
   cpusetCpus: string;
   cpusetMems: string;
   hugepageLimits: HugepageLimit[];
+  /** cgroup v2 files by name, written after everything else. */
   unified: { [key: string]: string };
+  /** Memory and swap together, as cgroup v1 counts. */
   memorySwapLimitInBytes: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -791,26 +897,46 @@ export interface LinuxContainerResources_UnifiedEntry {
 }
 
 export interface HugepageLimit {
+  /** As the kernel names it: "2MB". */
   pageSize: string;
+  /** Bytes. */
   limit: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface LinuxContainerSecurityContext {
-  capabilities?: Capability | undefined;
+  capabilities?:
+    | Capability
+    | undefined;
+  /** All capabilities and devices, nothing masked, no seccomp or AppArmor profile. */
   privileged: boolean;
   namespaceOptions?: NamespaceOption | undefined;
-  selinuxOptions?: SELinuxOption | undefined;
+  selinuxOptions?:
+    | SELinuxOption
+    | undefined;
+  /** This and run_as_username exclude each other; both unset: the image's user. */
   runAsUser?: Int64Value | undefined;
   runAsUsername: string;
   readonlyRootfs: boolean;
   supplementalGroups: bigint[];
-  /** @deprecated */
+  /**
+   * Use apparmor.
+   *
+   * @deprecated
+   */
   apparmorProfile: string;
-  /** @deprecated */
+  /**
+   * Use seccomp.
+   *
+   * @deprecated
+   */
   seccompProfilePath: string;
   noNewPrivs: boolean;
-  runAsGroup?: Int64Value | undefined;
+  /** Refused without a user. */
+  runAsGroup?:
+    | Int64Value
+    | undefined;
+  /** Not readable inside. */
   maskedPaths: string[];
   readonlyPaths: string[];
   seccomp?: SecurityProfile | undefined;
@@ -859,6 +985,7 @@ export interface StartContainerResponse {
 
 export interface StopContainerRequest {
   containerId: string;
+  /** Seconds from the stop signal to SIGKILL; 0 kills at once. */
   timeout: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -886,10 +1013,12 @@ export interface ListContainersResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What is set must all match. An id that is ambiguous or unknown matches nothing and is no error. */
 export interface ContainerFilter {
   id: string;
   state?: ContainerStateValue | undefined;
   podSandboxId: string;
+  /** Every pair must be equal. */
   labelSelector: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -909,12 +1038,16 @@ export interface Container {
   id: string;
   podSandboxId: string;
   metadata?: ContainerMetadata | undefined;
-  image?: ImageSpec | undefined;
+  image?:
+    | ImageSpec
+    | undefined;
+  /** The image that is used, by repository digest or id. */
   imageRef: string;
   state: ContainerState;
   createdAt: bigint;
   labels: { [key: string]: string };
   annotations: { [key: string]: string };
+  /** Equal to Image.id. */
   imageId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -943,12 +1076,16 @@ export interface StreamContainersResponse {
 
 export interface ContainerStatusRequest {
   containerId: string;
+  /** Fills info. */
   verbose: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ContainerStatusResponse {
-  status?: ContainerStatus | undefined;
+  status?:
+    | ContainerStatus
+    | undefined;
+  /** JSON by key; the key "info" holds pid and configuration. */
   info: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -963,21 +1100,31 @@ export interface ContainerStatus {
   id: string;
   metadata?: ContainerMetadata | undefined;
   state: ContainerState;
+  /** Never 0. */
   createdAt: bigint;
+  /** 0 until it started. */
   startedAt: bigint;
+  /** 0 until it ended. */
   finishedAt: bigint;
+  /** 128 + n for signal n. */
   exitCode: number;
   image?: ImageSpec | undefined;
   imageRef: string;
+  /** CamelCase: Completed, Error, OOMKilled, StartError, Unknown. */
   reason: string;
+  /** For people: why. */
   message: string;
   labels: { [key: string]: string };
   annotations: { [key: string]: string };
   mounts: Mount[];
   logPath: string;
+  /** As last applied. */
   resources?: ContainerResources | undefined;
   imageId: string;
-  user?: ContainerUser | undefined;
+  user?:
+    | ContainerUser
+    | undefined;
+  /** Which one StopContainer would send. */
   stopSignal: Signal;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1005,6 +1152,7 @@ export interface ContainerUser {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** What the first process got. */
 export interface LinuxContainerUser {
   uid: bigint;
   gid: bigint;
@@ -1042,11 +1190,13 @@ export interface ReopenContainerLogResponse {
 export interface ExecSyncRequest {
   containerId: string;
   cmd: string[];
+  /** Seconds; 0 is without limit. */
   timeout: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface ExecSyncResponse {
+  /** At most 16 MiB; the rest is thrown away. So for stderr. */
   stdout: Uint8Array;
   stderr: Uint8Array;
   exitCode: number;
@@ -1056,6 +1206,7 @@ export interface ExecSyncResponse {
 export interface ExecRequest {
   containerId: string;
   cmd: string[];
+  /** Excludes stderr: a terminal has one output. */
   tty: boolean;
   stdin: boolean;
   stdout: boolean;
@@ -1071,6 +1222,7 @@ export interface ExecResponse {
 export interface AttachRequest {
   containerId: string;
   stdin: boolean;
+  /** Must be the container's own setting. Excludes stderr. */
   tty: boolean;
   stdout: boolean;
   stderr: boolean;
@@ -1084,6 +1236,7 @@ export interface AttachResponse {
 
 export interface PortForwardRequest {
   podSandboxId: string;
+  /** May be empty: the stream's headers name the port. */
   port: number[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1095,7 +1248,9 @@ export interface PortForwardResponse {
 
 export interface CheckpointContainerRequest {
   containerId: string;
+  /** File or directory to write. */
   location: string;
+  /** Seconds; 0 leaves it to the runtime. */
   timeout: bigint;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1106,8 +1261,11 @@ export interface CheckpointContainerResponse {
 
 export interface CheckpointPodRequest {
   podSandboxId: string;
+  /** An absolute, existing, empty directory of the caller's. */
   outputPath: string;
+  /** At least one, all running. */
   containerIds: string[];
+  /** The runtime's own; an unknown key is refused. */
   options: { [key: string]: string };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1127,6 +1285,7 @@ export interface RestorePodRequest {
   config?: PodSandboxConfig | undefined;
   runtimeHandler: string;
   options: { [key: string]: string };
+  /** One for every container in the checkpoint, matched by metadata.name. */
   containerConfigs: ContainerConfig[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1156,6 +1315,7 @@ export interface GetEventsRequest {
 export interface ContainerEventResponse {
   containerId: string;
   containerEventType: ContainerEventType;
+  /** When it happened, not when it is sent. */
   createdAt: bigint;
   podSandboxStatus?: PodSandboxStatus | undefined;
   containersStatuses: ContainerStatus[];
@@ -1208,7 +1368,10 @@ export interface ContainerStatsFilter_LabelSelectorEntry {
 export interface ContainerStats {
   attributes?: ContainerAttributes | undefined;
   cpu?: CpuUsage | undefined;
-  memory?: MemoryUsage | undefined;
+  memory?:
+    | MemoryUsage
+    | undefined;
+  /** What the container wrote to its root file system. */
   writableLayer?: FilesystemUsage | undefined;
   swap?: SwapUsage | undefined;
   io?: IoUsage | undefined;
@@ -1333,7 +1496,11 @@ export interface WindowsPodSandboxStats {
 
 export interface CpuUsage {
   timestamp: bigint;
-  usageCoreNanoSeconds?: UInt64Value | undefined;
+  /** Since the start, over all cores. */
+  usageCoreNanoSeconds?:
+    | UInt64Value
+    | undefined;
+  /** Over a recent window: 1e9 is one core. */
   usageNanoCores?: UInt64Value | undefined;
   psi?: PsiStats | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -1348,7 +1515,11 @@ export interface WindowsCpuUsage {
 
 export interface MemoryUsage {
   timestamp: bigint;
-  workingSetBytes?: UInt64Value | undefined;
+  /** Usage without inactive file pages; eviction goes by it. */
+  workingSetBytes?:
+    | UInt64Value
+    | undefined;
+  /** Limit less working set; unset without a limit. */
   availableBytes?: UInt64Value | undefined;
   usageBytes?: UInt64Value | undefined;
   rssBytes?: UInt64Value | undefined;
@@ -1367,6 +1538,7 @@ export interface WindowsMemoryUsage {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Unset fields where swap cannot be accounted. */
 export interface SwapUsage {
   timestamp: bigint;
   swapAvailableBytes?: UInt64Value | undefined;
@@ -1380,6 +1552,7 @@ export interface IoUsage {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Pressure stall information (PSI): Full counts when all tasks stall, Some when at least one does. */
 export interface PsiStats {
   Full?: PsiData | undefined;
   Some?: PsiData | undefined;
@@ -1387,7 +1560,9 @@ export interface PsiStats {
 }
 
 export interface PsiData {
+  /** Nanoseconds. */
   Total: bigint;
+  /** Percent over 10 s; the others over 60 s and 300 s. */
   Avg10: number;
   Avg60: number;
   Avg300: number;
@@ -1408,6 +1583,7 @@ export interface WindowsProcessUsage {
 
 export interface NetworkUsage {
   timestamp: bigint;
+  /** Of the pod's own traffic; interfaces has the others. */
   defaultInterface?: NetworkInterfaceUsage | undefined;
   interfaces: NetworkInterfaceUsage[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -1454,6 +1630,7 @@ export interface WindowsFilesystemUsage {
 }
 
 export interface FilesystemIdentifier {
+  /** A path below which the data lies. */
   mountpoint: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1467,6 +1644,7 @@ export interface ListMetricDescriptorsResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** A metric's name and help as Prometheus shows them; label_values of a Metric are in this order of label_keys. */
 export interface MetricDescriptor {
   name: string;
   help: string;
@@ -1507,6 +1685,7 @@ export interface ContainerMetrics {
 
 export interface Metric {
   name: string;
+  /** 0: when it is read. */
   timestamp: bigint;
   metricType: MetricType;
   labelValues: string[];
@@ -1515,10 +1694,14 @@ export interface Metric {
 }
 
 export interface ImageSpec {
+  /** Reference, digest or id; in a status, what was asked for. */
   image: string;
   annotations: { [key: string]: string };
+  /** As the user wrote it, before it was resolved. */
   userSpecifiedImage: string;
+  /** Empty for the default. */
   runtimeHandler: string;
+  /** Of an image used as a volume: its digest. */
   imageRef: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1545,13 +1728,19 @@ export interface ImageFilter {
 }
 
 export interface Image {
+  /** Digest of the image's configuration. */
   id: string;
   repoTags: string[];
   repoDigests: string[];
+  /** Bytes, never 0. */
   size: bigint;
+  /** Set for a numeric user of the image, else username is. */
   uid?: Int64Value | undefined;
   username: string;
-  spec?: ImageSpec | undefined;
+  spec?:
+    | ImageSpec
+    | undefined;
+  /** Asks garbage collection to spare it; RemoveImage still removes it. */
   pinned: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1567,7 +1756,10 @@ export interface StreamImagesResponse {
 }
 
 export interface ImageStatusRequest {
-  image?: ImageSpec | undefined;
+  image?:
+    | ImageSpec
+    | undefined;
+  /** Fills info. */
   verbose: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1585,23 +1777,31 @@ export interface ImageStatusResponse_InfoEntry {
 }
 
 export interface PullImageRequest {
-  image?: ImageSpec | undefined;
+  image?:
+    | ImageSpec
+    | undefined;
+  /** Unset: anonymous, or the runtime's own credentials. */
   auth?: AuthConfig | undefined;
   sandboxConfig?: PodSandboxConfig | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface PullImageResponse {
+  /** Equal to Image.id. */
   imageRef: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Either username and password, or auth, or one of the tokens. */
 export interface AuthConfig {
   username: string;
   password: string;
+  /** base64 of USER:PASSWORD. */
   auth: string;
   serverAddress: string;
+  /** To be exchanged for a registry token. */
   identityToken: string;
+  /** Sent as bearer token. */
   registryToken: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -1621,6 +1821,7 @@ export interface ImageFsInfoRequest {
 
 export interface ImageFsInfoResponse {
   imageFilesystems: FilesystemUsage[];
+  /** Where writable layers live; equal to image_filesystems unless they lie apart. */
   containerFilesystems: FilesystemUsage[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -21247,6 +21448,10 @@ export const ImageFsInfoResponse: MessageFns<ImageFsInfoResponse> = {
   },
 };
 
+/**
+ * Sandboxes, containers and what can be asked about them. An id may be any unique prefix. Stop… and Remove… of something unknown succeed;
+ * every other call on it answers NOT_FOUND.
+ */
 export type RuntimeServiceDefinition = typeof RuntimeServiceDefinition;
 export const RuntimeServiceDefinition = {
   name: "RuntimeService",
@@ -21260,6 +21465,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Makes the namespaces, sets up the network, and leaves the sandbox ready for containers. */
     runPodSandbox: {
       name: "RunPodSandbox",
       requestType: RunPodSandboxRequest as typeof RunPodSandboxRequest,
@@ -21268,6 +21474,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Kills the containers and gives the network back. May be repeated; callers do so before RemovePodSandbox. */
     stopPodSandbox: {
       name: "StopPodSandbox",
       requestType: StopPodSandboxRequest as typeof StopPodSandboxRequest,
@@ -21276,6 +21483,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Removes the sandbox and every container in it, by force if they run. */
     removePodSandbox: {
       name: "RemovePodSandbox",
       requestType: RemovePodSandboxRequest as typeof RemovePodSandboxRequest,
@@ -21300,6 +21508,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Stream… lists send each item once, at least one per message, then end. Clients that get UNIMPLEMENTED use List… instead. */
     streamPodSandboxes: {
       name: "StreamPodSandboxes",
       requestType: StreamPodSandboxesRequest as typeof StreamPodSandboxesRequest,
@@ -21308,6 +21517,7 @@ export const RuntimeServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** The sandbox must be ready and the image must be here already; no pull happens. */
     createContainer: {
       name: "CreateContainer",
       requestType: CreateContainerRequest as typeof CreateContainerRequest,
@@ -21324,6 +21534,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Returns once the exit has been seen. A call that is cancelled before the timeout has passed does not kill. */
     stopContainer: {
       name: "StopContainer",
       requestType: StopContainerRequest as typeof StopContainerRequest,
@@ -21356,6 +21567,7 @@ export const RuntimeServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** NOT_FOUND when there is no such container. */
     containerStatus: {
       name: "ContainerStatus",
       requestType: ContainerStatusRequest as typeof ContainerStatusRequest,
@@ -21364,6 +21576,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Applies all or nothing; zero values leave their setting as it is. */
     updateContainerResources: {
       name: "UpdateContainerResources",
       requestType: UpdateContainerResourcesRequest as typeof UpdateContainerResourcesRequest,
@@ -21372,6 +21585,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** After a rotation: opens a new file at the same path. Fails unless the container runs, and then makes no file. */
     reopenContainerLog: {
       name: "ReopenContainerLog",
       requestType: ReopenContainerLogRequest as typeof ReopenContainerLogRequest,
@@ -21380,6 +21594,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** An exit code other than 0 is an answer, not an error. A timeout kills the command and answers DEADLINE_EXCEEDED. */
     execSync: {
       name: "ExecSync",
       requestType: ExecSyncRequest as typeof ExecSyncRequest,
@@ -21388,6 +21603,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Exec, Attach and PortForward only prepare: the answer is the URL at which the client streams. */
     exec: {
       name: "Exec",
       requestType: ExecRequest as typeof ExecRequest,
@@ -21420,6 +21636,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Containers that do not run may be left out. */
     listContainerStats: {
       name: "ListContainerStats",
       requestType: ListContainerStatsRequest as typeof ListContainerStatsRequest,
@@ -21460,6 +21677,7 @@ export const RuntimeServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** Tells the pod CIDR once the node has one. */
     updateRuntimeConfig: {
       name: "UpdateRuntimeConfig",
       requestType: UpdateRuntimeConfigRequest as typeof UpdateRuntimeConfigRequest,
@@ -21468,6 +21686,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Asked every few seconds; NetworkReady false keeps all but host-network pods away. */
     status: {
       name: "Status",
       requestType: StatusRequest as typeof StatusRequest,
@@ -21484,6 +21703,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** The named containers stand still together until all are captured, then run on, whatever the outcome. Needs a deadline. */
     checkpointPod: {
       name: "CheckpointPod",
       requestType: CheckpointPodRequest as typeof CheckpointPodRequest,
@@ -21492,6 +21712,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** The containers come back CREATED, to be started as usual; after an error nothing is left. Needs a deadline. */
     restorePod: {
       name: "RestorePod",
       requestType: RestorePodRequest as typeof RestorePodRequest,
@@ -21500,6 +21721,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Stays open; a client that connects later gets later events only. */
     getContainerEvents: {
       name: "GetContainerEvents",
       requestType: GetEventsRequest as typeof GetEventsRequest,
@@ -21532,6 +21754,7 @@ export const RuntimeServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** Asked once, at the agent's start. */
     runtimeConfig: {
       name: "RuntimeConfig",
       requestType: RuntimeConfigRequest as typeof RuntimeConfigRequest,
@@ -21540,6 +21763,7 @@ export const RuntimeServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Tells that the agent has changed the pod's own cgroup; the runtime need not write it. */
     updatePodSandboxResources: {
       name: "UpdatePodSandboxResources",
       requestType: UpdatePodSandboxResourcesRequest as typeof UpdatePodSandboxResourcesRequest,
@@ -21551,6 +21775,7 @@ export const RuntimeServiceDefinition = {
   },
 } as const;
 
+/** Images of this node. An image may be named by reference, digest or id. */
 export type ImageServiceDefinition = typeof ImageServiceDefinition;
 export const ImageServiceDefinition = {
   name: "ImageService",
@@ -21572,6 +21797,7 @@ export const ImageServiceDefinition = {
       responseStream: true,
       options: {},
     },
+    /** An image that is not here is no error: the answer has no image. */
     imageStatus: {
       name: "ImageStatus",
       requestType: ImageStatusRequest as typeof ImageStatusRequest,
@@ -21580,6 +21806,7 @@ export const ImageServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** Has no deadline of its own; the client cancels. */
     pullImage: {
       name: "PullImage",
       requestType: PullImageRequest as typeof PullImageRequest,
@@ -21588,6 +21815,7 @@ export const ImageServiceDefinition = {
       responseStream: false,
       options: {},
     },
+    /** An image that is not here is no error. */
     removeImage: {
       name: "RemoveImage",
       requestType: RemoveImageRequest as typeof RemoveImageRequest,
