@@ -48,12 +48,16 @@ export const unimplemented = withCode('UNIMPLEMENTED');
 export const internal = withCode('INTERNAL');
 export const unavailable = withCode('UNAVAILABLE');
 
-/** True for an error, or one of its causes, that carries this code. */
-export function hasCriCode(error: unknown, code: CriCode): boolean {
+/** The code that a client is told: that of the outermost CriError in the chain; UNKNOWN means that nobody chose one. */
+export function codeOf(error: unknown): CriCode {
   for (let link = error; link instanceof Error; link = link.cause) {
-    if (link instanceof CriError) return link.code === code;
+    if (link instanceof CriError) return link.code;
   }
-  return false;
+  return 'UNKNOWN';
+}
+
+export function hasCriCode(error: unknown, code: CriCode): boolean {
+  return codeOf(error) === code;
 }
 
 /** The whole story on one line: message, then each cause, joined by ": "; never a stack. */

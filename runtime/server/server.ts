@@ -1,12 +1,12 @@
 // Serves RuntimeService and ImageService on a unix socket. It knows transport, deadlines and errors; what a call does is its handler's.
 import { Server, ServerCredentials, type ServerUnaryCall, type ServerWritableStream, type sendUnaryData } from '@grpc/grpc-js';
 import { criServices, grpcMethod, type Method } from '../../cri-proto/service.ts';
-import { unavailable } from '../errors.ts';
+import { codeOf, unavailable } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { Calls } from './calls.ts';
 import { type CriHandlers, streamHandler, unaryHandler } from './handlers.ts';
 import { listenOn } from './socket.ts';
-import { codeOf, grpcStatus } from './status.ts';
+import { grpcStatus } from './status.ts';
 
 export interface CriServerOptions {
   readonly socketPath: string;

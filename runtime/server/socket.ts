@@ -72,7 +72,12 @@ async function answers(socketPath: string): Promise<boolean> {
   try {
     return await new Promise<boolean>((resolve, reject) => {
       socket.once('connect', () => resolve(true));
-      socket.once('error', (error) => (hasCode(error, 'ECONNREFUSED', 'ENOENT') ? resolve(false) : reject(error)));
+      socket.once('error', (error) => {
+        // EAGAIN: its queue of connections is full, so there is somebody.
+        if (hasCode(error, 'EAGAIN')) resolve(true);
+        else if (hasCode(error, 'ECONNREFUSED', 'ENOENT')) resolve(false);
+        else reject(error);
+      });
     });
   } finally {
     socket.destroy();

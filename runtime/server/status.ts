@@ -1,6 +1,6 @@
 // The one file that turns errors into gRPC status.
 import { status } from '@grpc/grpc-js';
-import { type CriCode, CriError, renderError } from '../errors.ts';
+import { codeOf, renderError } from '../errors.ts';
 
 export interface GrpcStatus {
   readonly code: number;
@@ -17,14 +17,4 @@ export function grpcStatus(error: unknown): GrpcStatus {
     code: status[codeOf(error)],
     details: sentence.length > DETAILS_LIMIT_CHARS ? `${sentence.slice(0, DETAILS_LIMIT_CHARS - 1)}…` : sentence,
   };
-}
-
-/** The code that a client is told; UNKNOWN means that nobody below chose one. */
-export function codeOf(error: unknown): CriCode {
-  const seen = new Set<unknown>();
-  for (let link = error; link instanceof Error && !seen.has(link); link = link.cause) {
-    if (link instanceof CriError) return link.code;
-    seen.add(link);
-  }
-  return 'UNKNOWN';
 }
