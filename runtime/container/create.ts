@@ -1,0 +1,100 @@
+// Owns CreateContainer: everything that a start needs is decided, checked and written down; no process yet.
+import fs from 'node:fs';
+import { type ContainerConfig, NamespaceMode as Mode, type PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import type { RuntimeContext } from '../context.ts';
+import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../errors.ts';
+import { containerKey, findByPrefix, newId } from '../ids.ts';
+import type { Image } from '../image/store.ts';
+import { createRollback } from '../rollback.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import { nowNs } from '../time.ts';
+import { Container } from './container.ts';
+import { planLogPath } from './log-path.ts';
+import type { ContainerRecord } from './record.ts';
+import { findSpec } from './find-spec.ts';
+
+export async function createContainer(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  config: ContainerConfig,
+  sandboxConfig: PodSandboxConfig,
+): Promise<Container> {
+  const startedMs = performance.now();
+  const { metadata } = config;
+  const sandboxName = sandbox.record.config.metadata;
+  if (metadata === undefined || metadata.name === '') throw invalidArgument('container config has no metadata.name');
+  if (sandboxName === undefined) throw invalidArgument('sandbox config has no metadata');
+  if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} is not ready`);
+  const logPath = planLogPath(sandboxConfig.logDirectory || sandbox.record.config.logDirectory, config.logPath);
+  const image = await findImage(context, config);
+  checkTarget(context, sandbox, config);
+
+  const key = containerKey(metadata, sandboxName);
+  const holder = context.names.get(key);
+  if (holder !== undefined) throw alreadyExists(`container name "${key}" is reserved for "${holder}"`);
+  const id = newId();
+  const record: ContainerRecord = {
+    id,
+    sandboxId: sandbox.id,
+    recordId: context.nextRecordId(),
+    createdAt: nowNs(),
+    config,
+    imageId: image.id,
+    state: 'creating',
+    bootId: context.bootId,
+    logPath,
+    cgroupPath: planCgroupPath(context, sandbox, id),
+    startedAt: 0n,
+    stopSignalSent: false,
+    oomKills: 0,
+    phases: {},
+  };
+  const container = new Container(context.paths, record);
+  context.names.set(key, id);
+  context.containers.set(id, container);
+  const rollback = createRollback();
+  try {
+    fs.mkdirSync(context.paths.containerRootfs(id), { recursive: true, mode: 0o711 });
+    rollback.add('directory', () => container.forget());
+    container.change({});
+    context.faultPoint('container recorded');
+    rollback.add('snapshot', () => context.images.removeSnapshot(id));
+    await context.images.prepareSnapshot(id, image.id);
+    context.faultPoint('container snapshot prepared');
+    // Planned once now, so that what is wrong is told by create and not by start.
+    await findSpec(context, container, sandbox);
+    container.change({ state: 'created', phases: { create: performance.now() - startedMs } });
+    context.faultPoint('container created');
+    return container;
+  } catch (error) {
+    for (const failure of await rollback.run()) context.logger.error({ container: id, err: failure }, 'undo of a failed container');
+    context.containers.delete(id);
+    context.names.delete(key);
+    throw new Error(`create container ${metadata.name} in sandbox ${sandbox.id.slice(0, 12)}`, { cause: error });
+  }
+}
+
+async function findImage(context: RuntimeContext, config: ContainerConfig): Promise<Image> {
+  const reference = config.image?.image ?? '';
+  if (reference === '') throw invalidArgument('container config names no image');
+  const image = await context.images.status(reference);
+  if (image === undefined) throw notFound(`image "${reference}" is not on this machine: pull it first`);
+  return image;
+}
+
+/** A target container for its PID namespace must run in the same sandbox. */
+function checkTarget(context: RuntimeContext, sandbox: Sandbox, config: ContainerConfig): void {
+  const options = config.linux?.securityContext?.namespaceOptions;
+  if (options?.pid !== Mode.TARGET) return;
+  const target = findByPrefix(context.containers, options.targetId);
+  if (target === undefined || target.record.sandboxId !== sandbox.id)
+    throw invalidArgument(`target container "${options.targetId}" is not in sandbox ${sandbox.id}`);
+  if (target.record.state !== 'running') throw failedPrecondition(`target container "${options.targetId}" is not running`);
+}
+
+function planCgroupPath(context: RuntimeContext, sandbox: Sandbox, id: string): string {
+  if (!context.cgroups.enabled) return '';
+  const parent = sandbox.record.config.linux?.cgroupParent ?? '';
+  if (parent.includes('..')) throw invalidArgument(`cgroup_parent "${parent}" must not contain ".."`);
+  return parent === '' ? `${context.cgroups.root}/cri/${id}` : `/${parent}/${id}`.replaceAll(/\/+/g, '/');
+}

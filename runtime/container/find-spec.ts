@@ -1,0 +1,52 @@
+// Owns looking up on the host what a container's spec depends on: user, mounts' sources, devices, placement.
+import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
+import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
+import { openCgroup, procsFiles } from '../cgroup/apply.ts';
+import type { RuntimeContext } from '../context.ts';
+import { notFound } from '../errors.ts';
+import { defaultSeccompFilter } from '../program/seccomp.ts';
+import { modeOf } from '../sandbox/modes.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import type { Container } from './container.ts';
+import { findDevices } from './devices.ts';
+import { isDirectory } from './mount-source.ts';
+import { planContainerSpec } from './spec.ts';
+import { findIdentity } from './user.ts';
+
+/** The spec of a created container, as a start would use it now. */
+export async function findSpec(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<ContainerSpec> {
+  const { paths, images, cgroups } = context;
+  const { config, imageId, id } = container.record;
+  const image = await images.status(imageId);
+  if (image === undefined) throw notFound(`image ${imageId} of container ${id} is gone`);
+  const snapshot = await images.prepareSnapshot(id, imageId);
+  const sandboxConfig = sandbox.record.config;
+  const hostNetwork = modeOf(sandboxConfig, 'network') === Mode.NODE;
+  const sources = await Promise.all(
+    config.mounts.filter(({ hostPath }) => hostPath !== '').map(async ({ hostPath }) => [hostPath, await isDirectory(hostPath)] as const),
+  );
+  const devices: Device[] = (await Promise.all(config.devices.map(findDevices))).flat();
+  const run = paths.sandboxRun(sandbox.id);
+  const sandboxFiles = new Map([
+    ['/etc/hostname', `${run}/hostname`],
+    ['/etc/hosts', `${run}/hosts`],
+    ['/etc/resolv.conf', `${run}/resolv.conf`],
+  ]);
+  return planContainerSpec(config, sandboxConfig, image.config, {
+    rootfs: { ...snapshot, mountpoint: paths.containerRootfs(id), readonly: false },
+    user: await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs]),
+    sourceIsDirectory: new Map(sources),
+    devices,
+    cgroup: placement(context, container),
+    cgroupMount: !cgroups.enabled ? 'none' : cgroups.host.mode === 'unified' ? 'cgroup2' : 'host-bind',
+    hostname: hostNetwork ? '' : sandboxConfig.hostname,
+    shmSource: modeOf(sandboxConfig, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm(sandbox.id),
+    sandboxFiles,
+    defaultSeccomp: defaultSeccompFilter,
+  });
+}
+
+/** Where its init will be placed: empty until start has made the cgroup. */
+function placement({ cgroups }: RuntimeContext, { record }: Container): CgroupPlacement {
+  return record.cgroupPath === '' ? { v1Procs: [] } : procsFiles(openCgroup(cgroups.host, record.cgroupPath));
+}

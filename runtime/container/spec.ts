@@ -1,0 +1,144 @@
+// Owns the one translation of a CRI container into a ContainerSpec. Pure: whatever must be looked up on the host comes in as input.
+import path from 'node:path';
+import {
+  type ContainerConfig,
+  type LinuxContainerSecurityContext,
+  MountPropagation as Propagation,
+  type PodSandboxConfig,
+  SecurityProfile_ProfileType as ProfileType,
+} from '../../cri-proto/gen/api.ts';
+import { invalidArgument, unimplemented } from '../errors.ts';
+import type { ImageConfig } from '../image/store.ts';
+import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '../program/defaults.ts';
+import type { CgroupPlacement, ContainerSpec, Device, Identity, Mount, MountPropagation, Process, Rlimit, Rootfs } from '../program/spec.ts';
+import { planCapabilities } from './capabilities.ts';
+import { planArgs, planEnv } from './command.ts';
+import { planContainerNamespaces } from './namespaces.ts';
+
+/** What was found on the host for a container: everything that planContainerSpec may not look up itself. */
+export interface HostFindings {
+  readonly rootfs: Rootfs;
+  readonly user: Identity;
+  /** Host path (as in the request) to whether it is a directory. */
+  readonly sourceIsDirectory: ReadonlyMap<string, boolean>;
+  readonly devices: readonly Device[];
+  readonly cgroup: CgroupPlacement;
+  readonly cgroupMount: ContainerSpec['cgroupMount'];
+  readonly hostname: string;
+  readonly shmSource: string;
+  /** Files of the sandbox that every container sees: container path to host path. */
+  readonly sandboxFiles: ReadonlyMap<string, string>;
+  /** The compiled default profile for these capabilities. */
+  readonly defaultSeccomp: (capabilities: readonly string[]) => Buffer;
+}
+
+// What containerd gives a container that asks for nothing; only the core limit is set, the rest is inherited from the daemon.
+const DEFAULT_RLIMITS: readonly Rlimit[] = [];
+
+export function planContainerSpec(
+  config: ContainerConfig,
+  sandbox: PodSandboxConfig,
+  image: ImageConfig,
+  host: HostFindings,
+): ContainerSpec {
+  const security = config.linux?.securityContext;
+  const privileged = security?.privileged ?? false;
+  return {
+    rootfs: { ...host.rootfs, readonly: security?.readonlyRootfs ?? false },
+    namespaces: planContainerNamespaces(sandbox.linux?.securityContext?.namespaceOptions, security?.namespaceOptions),
+    process: planProcess(config, image, host),
+    mounts: planMounts(config, host),
+    devices: host.devices,
+    maskedPaths: privileged ? [] : pathsOr(security?.maskedPaths, DEFAULT_MASKED_PATHS),
+    readonlyPaths: privileged ? [] : pathsOr(security?.readonlyPaths, DEFAULT_READONLY_PATHS),
+    cgroup: host.cgroup,
+    privileged,
+    cgroupMount: host.cgroupMount,
+    shmSource: host.shmSource,
+  };
+}
+
+function pathsOr(paths: readonly string[] | undefined, defaults: readonly string[]): readonly string[] {
+  return paths === undefined || paths.length === 0 ? defaults : paths;
+}
+
+function planProcess(config: ContainerConfig, image: ImageConfig, host: HostFindings): Process {
+  const security = config.linux?.securityContext;
+  const privileged = security?.privileged ?? false;
+  const capabilities = planCapabilities(security?.capabilities, privileged);
+  const seccomp = planSeccomp(security, capabilities.bounding, host.defaultSeccomp);
+  const oomScoreAdj = config.linux?.resources?.oomScoreAdj;
+  const cwd = config.workingDir || image.workingDir || '/';
+  if (!path.isAbsolute(cwd)) throw invalidArgument(`working directory "${cwd}" is not absolute`);
+  return {
+    args: planArgs(config, image),
+    env: planEnv(config.envs, image, { hostname: host.hostname, terminal: config.tty }),
+    cwd,
+    user: host.user,
+    capabilities,
+    noNewPrivileges: security?.noNewPrivs ?? false,
+    rlimits: DEFAULT_RLIMITS,
+    ...(oomScoreAdj === undefined ? {} : { oomScoreAdj: Number(oomScoreAdj) }),
+    terminal: config.tty,
+    ...(seccomp === undefined ? {} : { seccomp }),
+  };
+}
+
+/** Without a word about seccomp a container gets the default profile, a privileged one none: the safe reading of an empty field. */
+function planSeccomp(
+  security: LinuxContainerSecurityContext | undefined,
+  capabilities: readonly string[],
+  defaultSeccomp: HostFindings['defaultSeccomp'],
+): Buffer | undefined {
+  if (security?.privileged) return undefined;
+  const type = security?.seccomp?.profileType ?? ProfileType.RuntimeDefault;
+  if (type === ProfileType.Unconfined) return undefined;
+  if (type === ProfileType.Localhost) throw unimplemented('seccomp profiles of type Localhost are not served yet: use RuntimeDefault');
+  return defaultSeccomp(capabilities);
+}
+
+const PROPAGATION: Readonly<Record<number, MountPropagation>> = {
+  [Propagation.PROPAGATION_PRIVATE]: 'private',
+  [Propagation.PROPAGATION_HOST_TO_CONTAINER]: 'rslave',
+  [Propagation.PROPAGATION_BIDIRECTIONAL]: 'rshared',
+};
+
+/** The sandbox's files first (unless the request brings its own), then the request's mounts, parents before what lies below them. */
+function planMounts(config: ContainerConfig, host: HostFindings): readonly Mount[] {
+  const taken = new Set(config.mounts.map(({ containerPath }) => path.normalize(containerPath)));
+  const own = [...host.sandboxFiles]
+    .filter(([target]) => !taken.has(target))
+    .map(([target, source]) => bind(source, target, { sourceIsDirectory: false, readonly: host.rootfs.readonly }));
+  const asked = config.mounts.map((mount) => {
+    if (!path.isAbsolute(mount.containerPath)) throw invalidArgument(`mount target "${mount.containerPath}" is not an absolute path`);
+    if (mount.hostPath === '') throw invalidArgument(`mount of ${mount.containerPath}: host_path is empty`);
+    const propagation = PROPAGATION[mount.propagation];
+    if (propagation === undefined) throw invalidArgument(`mount of ${mount.containerPath}: unknown propagation ${mount.propagation}`);
+    if (mount.recursiveReadOnly && (!mount.readonly || propagation !== 'private'))
+      throw invalidArgument(`mount of ${mount.containerPath}: recursive_read_only needs readonly and private propagation`);
+    return bind(mount.hostPath, path.normalize(mount.containerPath), {
+      sourceIsDirectory: host.sourceIsDirectory.get(mount.hostPath) ?? true,
+      readonly: mount.readonly,
+      recursiveReadonly: mount.recursiveReadOnly,
+      propagation,
+    });
+  });
+  const depth = (mount: Mount) => mount.target.split('/').filter((part) => part !== '').length;
+  return [...own, ...asked].sort((a, b) => depth(a) - depth(b));
+}
+
+function bind(
+  source: string,
+  target: string,
+  options: { sourceIsDirectory: boolean; readonly: boolean; recursiveReadonly?: boolean; propagation?: MountPropagation },
+): Mount {
+  return {
+    kind: 'bind',
+    source,
+    target,
+    sourceIsDirectory: options.sourceIsDirectory,
+    readonly: options.readonly,
+    recursiveReadonly: options.recursiveReadonly ?? false,
+    propagation: options.propagation ?? 'private',
+  };
+}

@@ -1,0 +1,102 @@
+// Owns StartContainer: cgroup, output, process, in this order. A failed start leaves an exited container with the reason StartError.
+import fs from 'node:fs';
+import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
+import { createCgroup } from '../cgroup/apply.ts';
+import { planCgroup } from '../cgroup/plan.ts';
+import type { RuntimeContext } from '../context.ts';
+import { failedPrecondition } from '../errors.ts';
+import { findByPrefix } from '../ids.ts';
+import { createStdio, startContainer as startProcess } from '../process/container.ts';
+import { grpcStatus } from '../server/status.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+import { identify } from '../state/process-identity.ts';
+import { nowNs } from '../time.ts';
+import type { Container } from './container.ts';
+import { releaseContainer, watchContainer } from './exit.ts';
+import { findSpec } from './find-spec.ts';
+import { outputStreams } from './output.ts';
+import { planResources } from './resources.ts';
+
+export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
+  const { record } = container;
+  if (record.state !== 'created') throw failedPrecondition(`container ${record.id} is ${record.state}: only a created container can be started`);
+  if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} of container ${record.id} is not ready`);
+  container.change({ state: 'starting', startedAt: nowNs() });
+  context.faultPoint('container starting');
+  try {
+    await launch(context, container, sandbox);
+  } catch (error) {
+    await failStart(context, container, error);
+    throw new Error(`start container ${record.config.metadata?.name} (${record.id.slice(0, 12)})`, { cause: error });
+  }
+}
+
+async function launch(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
+  const { paths, cgroups, pump } = context;
+  const { id, config, recordId, cgroupPath, phases } = container.record;
+  const laps = createLaps();
+  if (cgroupPath !== '') {
+    const plan = planCgroup(planResources(config.linux?.resources), cgroups.host);
+    await createCgroup(cgroups.host, cgroupPath, plan);
+  }
+  laps.lap('cgroup');
+  context.faultPoint('container cgroup created');
+
+  const spec = await findSpec(context, container, sandbox);
+  laps.lap('spec');
+  await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
+  await createStdio(paths.containerRun(id), { stdin: config.stdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
+  await pump.add(outputStreams(context, container));
+  laps.lap('output');
+  context.faultPoint('container output ready');
+
+  const pause = sandbox.record.pause;
+  if (pause === undefined) throw failedPrecondition(`sandbox ${sandbox.id} has no pause process`);
+  const options = config.linux?.securityContext?.namespaceOptions;
+  const target = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
+  const running = await startProcess(spec, {
+    events: context.events,
+    recordId,
+    name: id,
+    pausePid: pause.pid,
+    stdioDir: paths.containerRun(id),
+    stdin: config.stdin ? 'fifo' : 'null',
+    exitFile: paths.exitFile(id),
+    ...(target === undefined ? {} : { targetPid: target }),
+    ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),
+  });
+  laps.lap('process');
+  context.faultPoint('container process started');
+  const shim = identify(running.shimPid);
+  container.process = running;
+  container.change({
+    state: 'running',
+    startedAt: nowNs(),
+    initPid: running.initPid,
+    ...(shim === undefined ? {} : { shim }),
+    phases: { ...phases, ...laps.phases },
+  });
+  watchContainer(context, container, running);
+}
+
+function createLaps() {
+  const phases: Record<string, number> = {};
+  let last = performance.now();
+  return {
+    phases,
+    lap(phase: string) {
+      const now = performance.now();
+      phases[phase] = now - last;
+      last = now;
+    },
+  };
+}
+
+/** What a failed start leaves: nothing but the record, exited with 128 (126, 127 where the program itself was the problem). */
+async function failStart(context: RuntimeContext, container: Container, error: unknown): Promise<void> {
+  await releaseContainer(context, container).catch((cause: unknown) => {
+    context.logger.error({ container: container.id, err: cause }, 'clean-up after a failed start');
+  });
+  container.expectEnd();
+  await container.end({ code: 128, finishedAt: nowNs(), reason: 'StartError', message: grpcStatus(error).details });
+}

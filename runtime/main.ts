@@ -1,0 +1,132 @@
+// Wires the runtime by hand and runs it: lock, kernel facilities, reconciliation, then the socket.
+import fs from 'node:fs';
+import path from 'node:path';
+import { openNetwork } from '../cni/client.ts';
+import { detectCgroupHost } from './cgroup/host.ts';
+import { cgroupProblem, ensureCgroupRoot, gatherCgroupRootFacts, planCgroupRoot } from './cgroup/root.ts';
+import type { CgroupSettings, RuntimeContext } from './context.ts';
+import { createHash } from 'node:crypto';
+import type { ImageStore } from './image/store.ts';
+import { openImageStore } from './image/open.ts';
+import { openLogPump } from './log/open.ts';
+import { lockRootDir } from './lock.ts';
+import type { Logger } from './logger.ts';
+import { planPaths } from './paths.ts';
+import { openEvents } from './process/events.ts';
+import { reconcile } from './reconcile.ts';
+import { startCriServer } from './server/server.ts';
+import { containerHandlers } from './service/containers.ts';
+import { imageHandlers } from './service/images.ts';
+import { createLifecycleEvents } from './service/lifecycle-events.ts';
+import { nodeHandlers } from './service/node.ts';
+import { sandboxHandlers } from './service/sandboxes.ts';
+import { bootId } from './state/process-identity.ts';
+
+export const DEFAULT_RUN_DIR = '/run/tskubelet';
+
+export interface RuntimeOptions {
+  readonly rootDir: string;
+  readonly runDir: string;
+  readonly version: string;
+  readonly logger: Logger;
+  readonly podCidrs: readonly string[];
+  readonly cgroupRoot?: string;
+  readonly registryConfigDir?: string;
+  readonly allowNoLimits: boolean;
+  /** Where the CRI socket is; <run-dir>/cri.sock by default. */
+  readonly socket?: string;
+  readonly faultPoint?: (name: string) => void;
+}
+
+export interface Runtime {
+  readonly socket: string;
+  readonly images: ImageStore;
+  /** Containers run on. */
+  close(): Promise<void>;
+}
+
+/** "" for the default run-dir, else 6 hex digits that make host-wide names unique to this node. */
+export function nodeSuffix(runDir: string): string {
+  return path.resolve(runDir) === DEFAULT_RUN_DIR ? '' : createHash('sha256').update(path.resolve(runDir)).digest('hex').slice(0, 6);
+}
+
+export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
+  const { rootDir, runDir, logger } = options;
+  const lock = lockRootDir(rootDir);
+  const closers: (() => Promise<void> | void)[] = [() => lock.release()];
+  const close = async () => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+  try {
+    const paths = planPaths(rootDir, runDir);
+    for (const directory of [paths.sandboxes, paths.containers, paths.network, path.join(runDir, 'containers'), path.join(runDir, 'sandboxes')])
+      fs.mkdirSync(directory, { recursive: true, mode: 0o711 });
+    const suffix = nodeSuffix(runDir);
+    const cgroups = await openCgroups(options, suffix);
+    const events = await openEvents(paths.events);
+    closers.push(() => events.close());
+    const images = await openImageStore({
+      dir: paths.images,
+      runDir,
+      logger,
+      ...(options.registryConfigDir === undefined ? {} : { registryConfigDir: options.registryConfigDir }),
+    });
+    closers.push(() => images.close());
+    const network = await openNetwork({
+      stateDir: paths.network,
+      suffix: suffix === '' ? '' : `-${suffix}`,
+      podCidrs: options.podCidrs,
+      onNotice: (sentence) => logger.warn({}, sentence),
+    });
+    closers.push(() => network.close());
+    const pump = await openLogPump({ runDir, logger, shimCgroup: cgroups.shimDir });
+    closers.push(() => pump.close());
+    let recordId = Date.now() >>> 0;
+    const context: RuntimeContext = {
+      version: options.version,
+      logger,
+      paths,
+      bootId: bootId(),
+      images,
+      network,
+      pump,
+      events,
+      cgroups,
+      lifecycle: createLifecycleEvents(),
+      sandboxes: new Map(),
+      containers: new Map(),
+      names: new Map(),
+      nextRecordId: () => {
+        recordId = (recordId + 1) >>> 0;
+        return recordId;
+      },
+      faultPoint: options.faultPoint ?? (() => undefined),
+    };
+    await reconcile(context);
+    const socketPath = options.socket ?? paths.socket;
+    const server = await startCriServer({
+      socketPath,
+      handlers: { ...nodeHandlers(context), ...sandboxHandlers(context), ...containerHandlers(context), ...imageHandlers(context) },
+      logger,
+    });
+    closers.push(() => server.close());
+    return { socket: socketPath, images, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openCgroups({ cgroupRoot, allowNoLimits, logger }: RuntimeOptions, suffix: string): Promise<CgroupSettings> {
+  const host = detectCgroupHost();
+  const problem = cgroupProblem(host);
+  if (problem !== undefined) {
+    if (!allowNoLimits) throw new Error(problem);
+    logger.warn({}, `pods run without limits: ${problem}`);
+    return { host, root: '', enabled: false, shimDir: undefined };
+  }
+  const place = planCgroupRoot(gatherCgroupRootFacts(host, { ...(cgroupRoot === undefined ? {} : { flag: cgroupRoot }), suffix }));
+  await ensureCgroupRoot(host, place);
+  const shimDir = host.unified === undefined ? undefined : path.join(host.unified, place.shims);
+  return { host, root: place.root === '/' ? '' : place.root, enabled: true, shimDir };
+}

@@ -1,0 +1,49 @@
+// Owns where things lie below root-dir and run-dir.
+import path from 'node:path';
+
+export interface Paths {
+  readonly rootDir: string;
+  readonly runDir: string;
+  readonly socket: string;
+  readonly events: string;
+  readonly images: string;
+  readonly network: string;
+  readonly sandboxes: string;
+  readonly containers: string;
+  sandboxRecord(id: string): string;
+  /** resolv.conf, hosts, hostname and the tmpfs for /dev/shm. */
+  sandboxRun(id: string): string;
+  sandboxShm(id: string): string;
+  containerDir(id: string): string;
+  containerRecord(id: string): string;
+  /** The empty directory that the overlay is mounted on, inside the container's mount namespace. */
+  containerRootfs(id: string): string;
+  /** FIFOs and the exit file. */
+  containerRun(id: string): string;
+  exitFile(id: string): string;
+}
+
+export function planPaths(rootDir: string, runDir: string): Paths {
+  const sandboxes = path.join(rootDir, 'sandboxes');
+  const containers = path.join(rootDir, 'containers');
+  const sandboxRun = (id: string) => path.join(runDir, 'sandboxes', id);
+  const containerRun = (id: string) => path.join(runDir, 'containers', id);
+  return {
+    rootDir,
+    runDir,
+    socket: path.join(runDir, 'cri.sock'),
+    events: path.join(runDir, 'events'),
+    images: path.join(rootDir, 'images'),
+    network: path.join(rootDir, 'network'),
+    sandboxes,
+    containers,
+    sandboxRecord: (id) => path.join(sandboxes, `${id}.json`),
+    sandboxRun,
+    sandboxShm: (id) => path.join(sandboxRun(id), 'shm'),
+    containerDir: (id) => path.join(containers, id),
+    containerRecord: (id) => path.join(containers, id, 'container.json'),
+    containerRootfs: (id) => path.join(containers, id, 'rootfs'),
+    containerRun,
+    exitFile: (id) => path.join(containerRun(id), 'exit'),
+  };
+}

@@ -1,0 +1,147 @@
+// Owns RunPodSandbox: record, files, pause process, network, in this order; what was made is undone backwards when a step fails.
+import fs from 'node:fs';
+import type { AttachRequest, PortMapping } from '../../cni/client.ts';
+import { NamespaceMode as Mode, type PodSandboxConfig, Protocol } from '../../cri-proto/gen/api.ts';
+import { planSandboxNamespaces } from '../container/namespaces.ts';
+import type { RuntimeContext } from '../context.ts';
+import { alreadyExists, invalidArgument } from '../errors.ts';
+import { newId, sandboxKey } from '../ids.ts';
+import { startPause } from '../process/pause.ts';
+import { createRollback } from '../rollback.ts';
+import { identify } from '../state/process-identity.ts';
+import { nowNs } from '../time.ts';
+import { mountShm, removeSandboxFiles, writeSandboxAddresses, writeSandboxFiles } from './files.ts';
+import { modeOf } from './modes.ts';
+import type { SandboxRecord } from './record.ts';
+import { Sandbox } from './sandbox.ts';
+import { killPause } from './stop.ts';
+
+const MAX_HOSTNAME_BYTES = 64;
+
+/** Refuses what no later step could make sense of. */
+export function checkSandboxConfig(config: PodSandboxConfig | undefined, runtimeHandler: string): PodSandboxConfig {
+  if (config?.metadata === undefined) throw invalidArgument('sandbox config has no metadata');
+  const { name, namespace, uid } = config.metadata;
+  if (name === '' || uid === '' || namespace === '') throw invalidArgument('sandbox metadata needs a name, a namespace and a uid');
+  if (runtimeHandler !== '' && runtimeHandler !== 'tskubelet')
+    throw invalidArgument(`no runtime for "${runtimeHandler}" is configured: use "" or "tskubelet"`);
+  if (Buffer.byteLength(config.hostname) > MAX_HOSTNAME_BYTES)
+    throw invalidArgument(`hostname "${config.hostname}" is longer than ${MAX_HOSTNAME_BYTES} bytes`);
+  for (const { hostPort, containerPort } of config.portMappings)
+    if (hostPort < 0 || hostPort > 65535 || containerPort < 1 || containerPort > 65535)
+      throw invalidArgument(`port mapping ${hostPort} to ${containerPort}: ports go from 1 to 65535`);
+  return config;
+}
+
+function planPortMappings(config: PodSandboxConfig): readonly PortMapping[] {
+  const protocols = { [Protocol.TCP]: 'tcp', [Protocol.UDP]: 'udp', [Protocol.SCTP]: 'sctp' } as const;
+  return config.portMappings
+    .filter(({ hostPort }) => hostPort !== 0)
+    .map(({ protocol, hostPort, containerPort, hostIp }) => ({
+      protocol: protocols[protocol as keyof typeof protocols] ?? 'tcp',
+      hostPort,
+      containerPort,
+      ...(hostIp === '' ? {} : { hostIp }),
+    }));
+}
+
+export async function runPodSandbox(context: RuntimeContext, config: PodSandboxConfig, runtimeHandler: string): Promise<Sandbox> {
+  const metadata = config.metadata;
+  if (metadata === undefined) throw invalidArgument('sandbox config has no metadata');
+  const key = sandboxKey(metadata);
+  const holder = context.names.get(key);
+  if (holder !== undefined) throw alreadyExists(`sandbox name "${key}" is reserved for "${holder}"`);
+  const record: SandboxRecord = {
+    id: newId(),
+    recordId: context.nextRecordId(),
+    createdAt: nowNs(),
+    config,
+    runtimeHandler,
+    state: 'creating',
+    bootId: context.bootId,
+    ips: [],
+    networkAttached: false,
+  };
+  const sandbox = new Sandbox(context.paths, record);
+  context.names.set(key, sandbox.id);
+  context.sandboxes.set(sandbox.id, sandbox);
+  const rollback = createRollback();
+  try {
+    await makeSandbox(context, sandbox, rollback.add);
+    return sandbox;
+  } catch (error) {
+    const failures = await rollback.run();
+    if (failures.length === 0) {
+      context.sandboxes.delete(sandbox.id);
+      context.names.delete(key);
+    } else {
+      // State unknown: it stays visible as not ready, so that the client may stop and remove it again.
+      sandbox.change({ state: 'notReady' });
+      for (const failure of failures) context.logger.error({ sandbox: sandbox.id, err: failure }, 'undo of a failed sandbox');
+    }
+    throw new Error(`run sandbox ${metadata.namespace}/${metadata.name}`, { cause: error });
+  }
+}
+
+async function makeSandbox(context: RuntimeContext, sandbox: Sandbox, undo: (what: string, undo: () => Promise<void> | void) => void) {
+  const { paths, faultPoint } = context;
+  const { id, config, recordId } = sandbox.record;
+  const hostNetwork = modeOf(config, 'network') === Mode.NODE;
+  sandbox.change({});
+  undo('record', () => sandbox.forget());
+  faultPoint('sandbox recorded');
+
+  const dir = paths.sandboxRun(id);
+  undo('files', () => removeSandboxFiles(dir));
+  await writeSandboxFiles(dir, config, hostNetwork);
+  if (modeOf(config, 'ipc') !== Mode.NODE) mountShm(paths.sandboxShm(id));
+  if (config.logDirectory !== '') await fs.promises.mkdir(config.logDirectory, { recursive: true, mode: 0o755 });
+  faultPoint('sandbox files written');
+
+  const pause = await startPause(
+    {
+      namespaces: planSandboxNamespaces(config.linux?.securityContext?.namespaceOptions),
+      hostname: hostNetwork ? '' : config.hostname,
+      sysctls: config.linux?.sysctls ?? {},
+      cgroup: { v1Procs: [] },
+    },
+    { events: context.events, recordId, name: id, ...(context.cgroups.shimDir === undefined ? {} : { shimCgroup: context.cgroups.shimDir }) },
+  );
+  undo('pause process', () => killPause(context, sandbox));
+  const identity = identify(pause.pid);
+  if (identity === undefined) throw new Error(`pause process ${pause.pid} ended at once`);
+  sandbox.change({ pause: identity });
+  faultPoint('sandbox paused');
+
+  if (!hostNetwork) {
+    sandbox.change({ networkAttached: true });
+    undo('network', async () => {
+      await context.network.detach(id);
+      sandbox.change({ networkAttached: false });
+    });
+    const attachment = await attach(context, sandbox, identity.pid);
+    await writeSandboxAddresses(dir, config, attachment.ips);
+    sandbox.change({ ips: attachment.ips });
+    faultPoint('sandbox attached');
+  }
+  sandbox.change({ state: 'ready' });
+}
+
+async function attach(context: RuntimeContext, sandbox: Sandbox, pausePid: number) {
+  const { config, id } = sandbox.record;
+  const netnsPath = `/proc/${pausePid}/ns/net`;
+  const netns = fs.openSync(netnsPath, 'r');
+  try {
+    const request: AttachRequest = {
+      sandboxId: id,
+      netnsFd: netns,
+      netnsPath,
+      portMappings: planPortMappings(config),
+      namespace: config.metadata?.namespace ?? '',
+      name: config.metadata?.name ?? '',
+    };
+    return await context.network.attach(request);
+  } finally {
+    fs.closeSync(netns);
+  }
+}

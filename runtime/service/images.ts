@@ -1,0 +1,77 @@
+// Owns the six ImageService calls and the streaming list: CRI messages in and out, the store does the work.
+import type { FilesystemUsage, Image as CriImage } from '../../cri-proto/gen/api.ts';
+import type { RuntimeContext } from '../context.ts';
+import { invalidArgument } from '../errors.ts';
+import type { FsUsage, Image, PullAuth } from '../image/store.ts';
+import type { CriHandlers } from '../server/handlers.ts';
+import { nowNs } from '../time.ts';
+
+function reference(image: { image: string } | undefined): string {
+  const name = image?.image ?? '';
+  if (name === '') throw invalidArgument('the request names no image');
+  return name;
+}
+
+/** OCI's USER: a number before the colon is a uid, anything else a name. */
+function criUser(user: string): { uid: { value: bigint } | undefined; username: string } {
+  const [who = ''] = user.split(':');
+  if (who === '') return { uid: undefined, username: '' };
+  return /^\d+$/.test(who) ? { uid: { value: BigInt(who) }, username: '' } : { uid: undefined, username: who };
+}
+
+export function renderImage(image: Image): CriImage {
+  return {
+    id: image.id,
+    repoTags: [...image.repoTags],
+    repoDigests: [...image.repoDigests],
+    size: image.sizeBytes,
+    ...criUser(image.config.user),
+    spec: { image: image.repoTags[0] ?? '', annotations: {}, userSpecifiedImage: '', runtimeHandler: '', imageRef: '' },
+    pinned: image.pinned,
+  };
+}
+
+function renderUsage(usage: FsUsage): FilesystemUsage {
+  return {
+    timestamp: nowNs(),
+    fsId: { mountpoint: usage.mountpoint },
+    usedBytes: { value: usage.usedBytes },
+    inodesUsed: { value: usage.inodesUsed },
+  };
+}
+
+function pullAuth(auth: { [K in keyof PullAuth]-?: string } | undefined): PullAuth | undefined {
+  if (auth === undefined) return undefined;
+  const { username, password, auth: encoded, identityToken, registryToken } = auth;
+  return { username, password, auth: encoded, identityToken, registryToken };
+}
+
+export function imageHandlers({ images }: RuntimeContext): CriHandlers {
+  const listImages = async (filter: string): Promise<CriImage[]> => {
+    if (filter === '') return images.list().map(renderImage);
+    const found = await images.status(filter);
+    return found === undefined ? [] : [renderImage(found)];
+  };
+  return {
+    pullImage: async ({ image, auth }, { signal }) => {
+      const credentials = pullAuth(auth);
+      const imageRef = await images.pull(reference(image), { signal, ...(credentials === undefined ? {} : { auth: credentials }) });
+      return { imageRef };
+    },
+    listImages: async ({ filter }) => ({ images: await listImages(filter?.image?.image ?? '') }),
+    imageStatus: async ({ image, verbose }) => {
+      const found = await images.status(reference(image));
+      if (found === undefined) return { image: undefined, info: {} };
+      const info = verbose ? { info: JSON.stringify({ diffIds: found.diffIds, imageSpec: { config: found.config } }) } : {};
+      return { image: renderImage(found), info };
+    },
+    removeImage: async ({ image }) => {
+      await images.remove(reference(image));
+      return {};
+    },
+    imageFsInfo: async () => {
+      const usage = renderUsage(await images.fsUsage());
+      return { imageFilesystems: [usage], containerFilesystems: [usage] };
+    },
+  };
+}

@@ -1,0 +1,48 @@
+// Owns the verbose info of statuses: containerd's keys, so that tools find them, and the syscall program in words.
+import { findSpec } from '../container/find-spec.ts';
+import type { Container } from '../container/container.ts';
+import type { RuntimeContext } from '../context.ts';
+import { planSandboxNamespaces } from '../container/namespaces.ts';
+import { explainContainer, explainPause } from './explain.ts';
+import type { Sandbox } from '../sandbox/sandbox.ts';
+
+function json(value: unknown): string {
+  return JSON.stringify(value, (_key, part: unknown) =>
+    typeof part === 'bigint' ? Number(part) : part instanceof Uint8Array ? `${part.length} bytes` : part,
+  );
+}
+
+export function sandboxInfo(context: RuntimeContext, { record }: Sandbox): Record<string, string> {
+  const pid = record.pause?.pid ?? 0;
+  const info = {
+    sandboxID: record.id,
+    pid,
+    image: '',
+    snapshotKey: '',
+    snapshotter: '',
+    runtimeHandler: record.runtimeHandler,
+    runtimeType: context.version,
+    config: record.config,
+    namespaces: planSandboxNamespaces(record.config.linux?.securityContext?.namespaceOptions),
+  };
+  return { info: json(info), program: json(explainPause(record)) };
+}
+
+export async function containerInfo(context: RuntimeContext, container: Container): Promise<Record<string, string>> {
+  const { record } = container;
+  const info = {
+    sandboxID: record.sandboxId,
+    pid: record.state === 'running' ? (record.initPid ?? 0) : 0,
+    removing: record.state === 'removing',
+    snapshotKey: record.id,
+    snapshotter: 'overlayfs',
+    runtimeType: 'tskubelet',
+    config: record.config,
+    phases: record.phases,
+    cgroupPath: record.cgroupPath,
+  };
+  const sandbox = context.sandboxes.get(record.sandboxId);
+  if (sandbox === undefined) return { info: json(info) };
+  const spec = await findSpec(context, container, sandbox);
+  return { info: json({ ...info, runtimeSpec: spec }), program: json(explainContainer(record, spec)) };
+}
