@@ -191,10 +191,10 @@ test('a frozen cgroup uses no CPU time and runs on when thawed', { skip }, async
 });
 
 test('kill takes grandchildren and nested cgroups, removal waits for them, and both may be repeated', { skip }, async () => {
+  // Leaves hold the processes, as cgroup2 wants it.
   const cgroup = await create('kill', { pidsLimit: 20n });
-  const nested = await create('kill/nested', { pidsLimit: 20n });
-  const first = startIn(cgroup, 'sleep 60 & sleep 60 & wait');
-  const second = startIn(nested, 'sleep 60 & wait');
+  const first = startIn(await create('kill/a', { pidsLimit: 20n }), 'sleep 60 & sleep 60 & wait');
+  const second = startIn(await create('kill/b', { pidsLimit: 20n }), 'sleep 60 & wait');
   await poll('five processes', async () => (await readProcs(cgroup)).length === 5);
   await killCgroup(cgroup);
   await removeCgroup(cgroup);

@@ -1,0 +1,69 @@
+// Runs a guest kernel's process to its end, under a watchdog, and reads what it left.
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+
+export const root = path.resolve(import.meta.dirname, '../..');
+
+export interface PrepareOptions {
+  readonly timeoutMs: number;
+  readonly memoryMebibytes: number;
+  readonly programs?: readonly string[];
+  /** Holds job.sh; exit code and output are expected here. */
+  readonly directory: string;
+}
+
+export interface Run {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Written by the guest. */
+  readonly exitFile: string;
+  readonly outputFile: string;
+}
+
+export interface RunResult {
+  readonly exitCode: number;
+  readonly output: string;
+}
+
+/** Kernel parameters that init gets as environment. */
+export function guestParameters(kind: 'uml' | 'tcg', jobDirectory: string, timeoutMs: number): string[] {
+  return [`TSK_KIND=${kind}`, `TSK_ROOT=${root}`, `TSK_JOB=${jobDirectory}`, `TSK_TIMEOUT=${Math.ceil(timeoutMs / 1000)}`];
+}
+
+/** Time for booting and halting, beyond the command's own limit: the guest's watchdog comes first and tells more. */
+const MARGIN_MS = 60_000;
+
+export async function kernelCommand(run: Run, timeoutMs: number): Promise<RunResult> {
+  // A process group of its own: UML runs each guest process as one of the host, and a killed UML would leave those behind.
+  const child = spawn(run.file, run.args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  const kill = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // Already gone.
+    }
+  };
+  process.on('exit', kill);
+  const watchdog = setTimeout(kill, timeoutMs + MARGIN_MS);
+  let console = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => {
+      console = (console + chunk.toString()).slice(-20_000);
+    });
+  try {
+    await new Promise<void>((resolve, reject) => child.on('error', reject).on('close', () => resolve()));
+  } finally {
+    clearTimeout(watchdog);
+    kill();
+    process.off('exit', kill);
+  }
+  const output = read(run.outputFile);
+  const exit = read(run.exitFile).trim();
+  if (!/^\d+$/.test(exit)) throw new Error(`${path.basename(run.file)} ended without an exit code\n${output}\n${console}`);
+  return { exitCode: Number(exit), output };
+}
+
+function read(file: string): string {
+  return fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : '';
+}
