@@ -55,4 +55,8 @@ export interface NetworkOptions {
   readonly podCidrs: readonly string[];
   /** Called with one sentence when the network degrades (no nf_tables: no NAT) or is repaired. */
   readonly onNotice: (sentence: string) => void;
+  /** Called between the steps of attach and detach with the step's name; crash tests end the process there. */
+  readonly faultPoint?: (name: string) => void;
 }
+
+export { openNetwork } from './network.ts';

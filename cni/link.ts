@@ -101,22 +101,36 @@ export function addVeth(veth: VethLink): Request[] {
       nested(IFLA_LINKINFO, [attributeString(IFLA_INFO_KIND, 'veth'), nested(IFLA_INFO_DATA, [nested(VETH_INFO_PEER, [peer])])]),
     ]),
   };
-  const port: Request = {
+  return [pair, setPort(veth.name, veth.alias)];
+}
+
+/** Hairpin: a pod that connects to its own hostPort is answered through the port that it came in by. */
+function setPort(name: string, alias?: string): Request {
+  return {
     type: RTM_NEWLINK,
     flags: 0,
-    what: `set hairpin mode on ${veth.name}`,
+    what: `set hairpin mode on ${name}`,
     body: Buffer.concat([
       linkHeader(),
-      attributeString(IFLA_IFNAME, veth.name),
-      attributeString(IFLA_IFALIAS, veth.alias),
-      // Hairpin: a pod that connects to its own hostPort is answered through the port that it came in by.
+      attributeString(IFLA_IFNAME, name),
+      ...(alias === undefined ? [] : [attributeString(IFLA_IFALIAS, alias)]),
       nested(IFLA_LINKINFO, [
         attributeString(IFLA_INFO_SLAVE_KIND, 'bridge'),
         nested(IFLA_INFO_SLAVE_DATA, [attributeU8(IFLA_BRPORT_MODE, 1)]),
       ]),
     ]),
   };
-  return [pair, port];
+}
+
+/** Two requests for one datagram: makes an existing veth a port of the bridge again. */
+export function joinBridge(name: string, bridge: string, bridgeIndex: number): Request[] {
+  const join: Request = {
+    type: RTM_NEWLINK,
+    flags: 0,
+    what: `add ${name} to ${bridge}`,
+    body: Buffer.concat([linkHeader({ flags: IFF_UP }), attributeString(IFLA_IFNAME, name), attributeU32(IFLA_MASTER, bridgeIndex)]),
+  };
+  return [join, setPort(name)];
 }
 
 export function setLinkUp(index: number, name: string): Request {

@@ -1,0 +1,203 @@
+// Owns attach, detach and reconcile: journal first, then the steps, and everything taken back when one fails.
+import path from 'node:path';
+import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
+import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
+import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
+import type { Attachment, AttachRequest, Network, NetworkOptions, NetworkStatus } from './client.ts';
+import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
+import { Leases } from './host-local.ts';
+import type { Cidr } from './ip.ts';
+import { deleteLink } from './link.ts';
+import { loopback } from './loopback.ts';
+import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
+import { resolvePodCidrs } from './pod-cidr.ts';
+import { readBootId } from './state-file.ts';
+import { Turns } from './turns.ts';
+
+const IFNAME_CHARACTERS = 15;
+
+/** Opens the pod network. A host on which it cannot be gives a network that is not ready and says why; only wrong options throw. */
+export async function openNetwork(options: NetworkOptions): Promise<Network> {
+  const bridge = options.suffix === '' ? 'tsk0' : `tsk${options.suffix}`;
+  if (bridge.length > IFNAME_CHARACTERS) throw new Error(`bridge name ${bridge} exceeds ${IFNAME_CHARACTERS} characters`);
+  const cidrs = usableCidrs(resolvePodCidrs(options.podCidrs, options.suffix), options.onNotice);
+  const bootId = await readBootId();
+  const records = new AttachmentRecords(path.join(options.stateDir, 'attachments'), bootId);
+  const leases = new Leases(path.join(options.stateDir, 'ipam'), bootId);
+  await records.load();
+  await leases.load();
+  const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases });
+  await network.refresh().catch(() => undefined);
+  return network;
+}
+
+interface Parts {
+  readonly cidrs: Cidr[];
+  readonly records: AttachmentRecords;
+  readonly leases: Leases;
+}
+
+class PodNetwork implements Network {
+  readonly #options: NetworkOptions;
+  readonly #bridge: string;
+  readonly #bootId: string;
+  readonly #records: AttachmentRecords;
+  readonly #leases: Leases;
+  readonly #socket = new NetlinkSocket(NETLINK_ROUTE);
+  readonly #turns = new Turns();
+  readonly #plugins: readonly Plugin[];
+  #cidrs: Cidr[];
+  #host: HostNetwork | undefined;
+  #status: NetworkStatus = { ready: false, reason: 'NetworkStarting', message: 'the pod network is being set up' };
+
+  constructor(options: NetworkOptions, bridge: string, bootId: string, { cidrs, records, leases }: Parts) {
+    this.#options = options;
+    this.#bridge = bridge;
+    this.#bootId = bootId;
+    this.#cidrs = cidrs;
+    this.#records = records;
+    this.#leases = leases;
+    this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), loopback];
+  }
+
+  attach(request: AttachRequest): Promise<Attachment> {
+    return this.#turns.run(request.sandboxId, async () => {
+      try {
+        return await this.#attach(request);
+      } catch (cause) {
+        throw new Error(`attach sandbox ${request.sandboxId} (${request.namespace}/${request.name}) to the network`, { cause });
+      }
+    });
+  }
+
+  async #attach(request: AttachRequest): Promise<Attachment> {
+    const { sandboxId, namespace, name, netnsFd, netnsPath, portMappings } = request;
+    const netnsId = netnsIdOf(netnsFd);
+    const known = this.#records.get(sandboxId);
+    if (known?.state === 'attached' && known.netnsId === netnsId) return attachmentOf(known);
+    if (known !== undefined) await this.#release(known);
+    if (this.#host === undefined) await this.refresh();
+    const record: AttachmentRecord = {
+      state: 'attaching',
+      sandboxId,
+      namespace,
+      name,
+      bootId: this.#bootId,
+      netnsPath,
+      netnsId,
+      hostInterface: vethName(this.#bridge, sandboxId),
+      interfaceName: POD_INTERFACE,
+      mac: '',
+      addresses: [],
+      portMappings,
+    };
+    const attached = await this.#addAll(record, netnsFd).catch(async (error: unknown) => {
+      // The bridge may have been deleted under our feet: once it is back, so is the network.
+      if (error instanceof UndoError || (await bridgeExists(this.#socket, this.#ready().port))) throw error;
+      await this.refresh();
+      return this.#addAll(record, netnsFd);
+    });
+    return attachmentOf(attached);
+  }
+
+  async #addAll(record: AttachmentRecord, netnsFd: number): Promise<AttachmentRecord> {
+    const faultPoint = this.#options.faultPoint ?? (() => undefined);
+    await this.#records.put(record);
+    let sandbox: NetlinkSocket | undefined;
+    try {
+      sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
+      const added = await addAll(this.#plugins, record, { netnsFd, sandbox }, faultPoint);
+      const attached: AttachmentRecord = { ...added, state: 'attached' };
+      await this.#records.put(attached);
+      faultPoint('attached');
+      return attached;
+    } catch (error) {
+      if (!(error instanceof UndoError)) await this.#records.delete(record.sandboxId);
+      throw error;
+    } finally {
+      sandbox?.close();
+    }
+  }
+
+  #hostLocal(): Plugin {
+    return {
+      type: 'host-local',
+      add: async (record) => {
+        const addresses = [];
+        for (const cidr of this.#cidrs) addresses.push(podAddress(cidr, await this.#leases.add(cidr, record.sandboxId)));
+        return { ...record, addresses };
+      },
+      del: ({ sandboxId }) => this.#leases.del(sandboxId),
+    };
+  }
+
+  detach(sandboxId: string): Promise<void> {
+    return this.#turns.run(sandboxId, async () => {
+      const record = this.#records.get(sandboxId);
+      if (record !== undefined) await this.#release(record);
+    });
+  }
+
+  /** When part of it fails, the record stays, and a later detach or reconcile takes up where this one stopped. */
+  async #release(record: AttachmentRecord): Promise<void> {
+    const failures = await delAll(this.#plugins, record, this.#options.faultPoint);
+    if (failures.length > 0) throw new Error(`detach sandbox ${record.sandboxId} from the network`, { cause: failures[0] });
+    await this.#records.delete(record.sandboxId);
+  }
+
+  async reconcile(live: ReadonlySet<string>): Promise<void> {
+    const failures: unknown[] = [];
+    const gone = this.#records.all().map(({ sandboxId }) => sandboxId);
+    for (const sandboxId of gone) {
+      await this.#turns
+        .run(sandboxId, async () => {
+          const record = this.#records.get(sandboxId);
+          if (record !== undefined && (record.state === 'attaching' || !live.has(sandboxId))) await this.#release(record);
+        })
+        .catch((error: unknown) => failures.push(error));
+    }
+    for (const holder of this.#leases.holders()) if (this.#records.get(holder) === undefined) await this.#leases.del(holder);
+    await this.refresh().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw new AggregateError(failures, failures.map((error) => (error as Error).message).join('; '));
+  }
+
+  /** Puts the host's side right. One at a time. */
+  refresh(): Promise<void> {
+    return this.#turns.run('', async () => {
+      try {
+        this.#host = await ensureHost(this.#socket, {
+          bridge: this.#bridge,
+          podCidrs: this.#cidrs,
+          records: this.#records.all(),
+          onNotice: this.#options.onNotice,
+        });
+        this.#status = { ready: true, reason: '', message: '' };
+      } catch (error) {
+        this.#host = undefined;
+        this.#status = { ready: false, reason: 'NetworkNotReady', message: (error as Error).message };
+        throw error;
+      }
+    });
+  }
+
+  #ready(): HostNetwork {
+    if (this.#host === undefined) throw new Error(this.#status.message);
+    return this.#host;
+  }
+
+  status(): NetworkStatus {
+    return this.#status;
+  }
+
+  async setPodCidrs(configured: readonly string[]): Promise<void> {
+    this.#cidrs = usableCidrs(resolvePodCidrs(configured, this.#options.suffix), this.#options.onNotice);
+    await this.refresh();
+  }
+
+  async close({ remove = false }: { remove?: boolean } = {}): Promise<void> {
+    const attached = this.#records.all().length;
+    if (remove && attached > 0) throw new Error(`the pod network has ${attached} attached sandboxes and stays`);
+    if (remove) await deleteLink(this.#bridge);
+    this.#socket.close();
+  }
+}
