@@ -2,8 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { hasCode } from '../linux/errno.ts';
-import { mapAnonymous } from '../linux/memory.ts';
-import { trySyscall } from '../linux/syscall.ts';
+import { getXattr } from '../linux/xattr.ts';
 import { childrenOf, createCgroup } from './apply.ts';
 import type { CgroupHost } from './cgroup.ts';
 import { readCgroupsOf } from './host.ts';
@@ -84,13 +83,8 @@ function findDelegated(mountpoint: string, own: string): string | undefined {
   return candidates.find((candidate) => candidate !== '/' && isDelegated(path.join(mountpoint, candidate)));
 }
 
-const value = mapAnonymous(4096);
-
 function isDelegated(directory: string): boolean {
-  return ['user.delegate', 'trusted.delegate'].some((name) => {
-    const length = trySyscall('getxattr', directory, name, value.address, 16);
-    return length > 0 && value.buffer.toString('latin1', 0, length) === '1';
-  });
+  return ['user.delegate', 'trusted.delegate'].some((name) => getXattr(directory, name)?.toString() === '1');
 }
 
 const NOTHING = { writes: [], controllers: [], unexpressed: [] };
