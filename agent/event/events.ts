@@ -1,0 +1,45 @@
+// Owns what happened to the pods, in Kubernetes' words: the newest kept in memory, each told to the log as one line when it happens.
+import type { Logger } from '../../runtime/logger.ts';
+
+export interface EventPod {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export interface PodEvent {
+  readonly type: 'Normal' | 'Warning';
+  /** Pulling, Started, BackOff, … */
+  readonly reason: string;
+  readonly message: string;
+  readonly pod: EventPod;
+  readonly container?: string;
+  readonly atMs: number;
+}
+
+export interface EventLog {
+  record(event: Omit<PodEvent, 'atMs'>): void;
+  /** Oldest first. */
+  list(): readonly PodEvent[];
+}
+
+/** Of all pods together: memory has a limit. */
+const KEPT = 1000;
+
+export function createEventLog(logger: Logger, now: () => number = Date.now): EventLog {
+  const events: PodEvent[] = [];
+  return {
+    record(event) {
+      events.push({ ...event, atMs: now() });
+      if (events.length > KEPT) events.shift();
+      const fields = {
+        event: event.reason,
+        pod: `${event.pod.namespace}/${event.pod.name}`,
+        ...(event.container === undefined ? {} : { container: event.container }),
+      };
+      if (event.type === 'Normal') logger.info(fields, event.message);
+      else logger.warn(fields, event.message);
+    },
+    list: () => [...events],
+  };
+}

@@ -1,0 +1,50 @@
+// Owns the events that nobody does but that show in the status: a container ended, a restart has to wait. Pure.
+import type { V1ContainerStatus, V1PodStatus } from '@kubernetes/client-node';
+
+export interface StatusEvent {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+  readonly container?: string;
+}
+
+/** What changed between two looks at one pod; without an earlier look nothing is news. */
+export function computeStatusEvents(previous: V1PodStatus | undefined, next: V1PodStatus): readonly StatusEvent[] {
+  if (previous === undefined) return [];
+  const before = new Map((previous.containerStatuses ?? []).map((status) => [status.name, status]));
+  const events = (next.containerStatuses ?? []).flatMap((status) => {
+    const old = before.get(status.name);
+    return old === undefined ? [] : [...endEvents(old, status), ...backOffEvents(old, status)];
+  });
+  if (previous.phase !== next.phase && (next.phase === 'Succeeded' || next.phase === 'Failed'))
+    events.push({ type: next.phase === 'Failed' ? 'Warning' : 'Normal', reason: next.phase, message: `pod has finished: ${next.phase}` });
+  return events;
+}
+
+const endOf = (status: V1ContainerStatus) => status.state?.terminated ?? status.lastState?.terminated;
+
+function endEvents(old: V1ContainerStatus, status: V1ContainerStatus): StatusEvent[] {
+  const ended = endOf(status);
+  if (ended?.containerID === undefined || endOf(old)?.containerID === ended.containerID) return [];
+  // The failed start has been told already, by whoever tried it.
+  if (ended.reason === 'StartError') return [];
+  const detail = ended.message ? `: ${ended.message}` : '';
+  return [
+    {
+      type: ended.exitCode === 0 ? 'Normal' : 'Warning',
+      reason: ended.reason ?? 'Error',
+      message: `Container ${status.name} ended with exit code ${ended.exitCode} (${ended.reason ?? 'Error'})${detail}`,
+      container: status.name,
+    },
+  ];
+}
+
+const WAITS_LONGER: Readonly<Record<string, true>> = { CrashLoopBackOff: true, ImagePullBackOff: true };
+
+function backOffEvents(old: V1ContainerStatus, status: V1ContainerStatus): StatusEvent[] {
+  const waiting = status.state?.waiting;
+  if (waiting?.reason === undefined || !WAITS_LONGER[waiting.reason]) return [];
+  const was = old.state?.waiting;
+  if (was?.reason === waiting.reason && was.message === waiting.message) return [];
+  return [{ type: 'Warning', reason: 'BackOff', message: waiting.message ?? waiting.reason, container: status.name }];
+}

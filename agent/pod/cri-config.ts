@@ -1,0 +1,138 @@
+// Owns the one translation of a Pod into CRI configs. Pure: whatever must be looked up on the host comes in as input.
+import { createHash } from 'node:crypto';
+import type { V1Container, V1Pod } from '@kubernetes/client-node';
+import { ContainerConfig, type DeepPartial, type Mount, PodSandboxConfig, type PortMapping, Protocol } from '../../cri-proto/gen/api.ts';
+import { expandEnv, expandWords } from '../manifest/expand.ts';
+import { planContainerResources } from '../resource/container-resources.ts';
+import type { DesiredPod } from '../source/source.ts';
+import { planDns, type ResolvConf } from './dns.ts';
+import { computeHostname } from './hosts.ts';
+import * as labels from './labels.ts';
+import { containerLogPath, hostsPath, type NodePaths, podLogDir } from './paths.ts';
+import { type ImageUser, planContainerSecurity, planSandboxSecurity } from './security.ts';
+
+/** What is the same for every pod of the node. */
+export interface ConfigNode {
+  readonly nodeName: string;
+  readonly hostIps: readonly string[];
+  readonly memoryBytes: bigint;
+  readonly resolvConf: ResolvConf;
+  readonly paths: NodePaths;
+}
+
+export interface SandboxInput {
+  readonly desired: DesiredPod;
+  readonly attempt: number;
+  /** Empty: the runtime's own place for it. */
+  readonly cgroupParent: string;
+  readonly node: ConfigNode;
+}
+
+function podNames(pod: V1Pod): { uid: string; namespace: string; name: string } {
+  const { uid = '', namespace = 'default', name = '' } = pod.metadata ?? {};
+  return { uid, namespace, name };
+}
+
+const podLabels = (pod: V1Pod) => ({
+  [labels.POD_NAME]: podNames(pod).name,
+  [labels.POD_NAMESPACE]: podNames(pod).namespace,
+  [labels.POD_UID]: podNames(pod).uid,
+});
+
+export function planSandboxConfig({ desired, attempt, cgroupParent, node }: SandboxInput): PodSandboxConfig {
+  const { pod, hash, origin } = desired;
+  const hostNetwork = pod.spec?.hostNetwork ?? false;
+  return PodSandboxConfig.fromPartial({
+    metadata: { ...podNames(pod), attempt },
+    // With the host's network comes the host's name.
+    hostname: hostNetwork ? '' : computeHostname(pod),
+    logDirectory: podLogDir(node.paths, podNames(pod)),
+    dnsConfig: planDns(pod, node.resolvConf),
+    portMappings: hostNetwork ? [] : planPortMappings(pod),
+    labels: { ...pod.metadata?.labels, ...podLabels(pod) },
+    annotations: {
+      ...pod.metadata?.annotations,
+      [labels.CONFIG_HASH]: hash,
+      [labels.CONFIG_SOURCE]: origin.source,
+      [labels.AGENT_NODE]: node.nodeName,
+      [labels.ORIGIN_FILE]: origin.file,
+    },
+    linux: { cgroupParent, securityContext: planSandboxSecurity(pod) },
+  });
+}
+
+const PROTOCOLS: Readonly<Record<string, Protocol>> = { TCP: Protocol.TCP, UDP: Protocol.UDP, SCTP: Protocol.SCTP };
+
+function planPortMappings(pod: V1Pod): DeepPartial<PortMapping>[] {
+  return (pod.spec?.containers ?? [])
+    .flatMap(({ ports }) => ports ?? [])
+    .filter(({ hostPort }) => hostPort !== undefined && hostPort > 0)
+    .map(({ protocol, containerPort, hostPort, hostIP }) => ({
+      protocol: PROTOCOLS[protocol ?? 'TCP'] ?? Protocol.TCP,
+      containerPort,
+      hostPort: hostPort ?? 0,
+      hostIp: hostIP ?? '',
+    }));
+}
+
+export interface ContainerInput {
+  readonly desired: DesiredPod;
+  readonly container: V1Container;
+  readonly restartCount: number;
+  readonly backoffStep: number;
+  /** The id that ensureImage found, and whom the image runs as. */
+  readonly imageRef: string;
+  readonly imageUser: ImageUser;
+  readonly podIps: readonly string[];
+  /** Volume name to its path on the host. */
+  readonly volumes: ReadonlyMap<string, string>;
+  readonly node: ConfigNode;
+}
+
+export function planContainerConfig(input: ContainerInput): ContainerConfig {
+  const { desired, container, restartCount, node } = input;
+  const { pod } = desired;
+  const env = expandEnv(container, pod, { podIPs: input.podIps, hostIPs: node.hostIps });
+  return ContainerConfig.fromPartial({
+    metadata: { name: container.name, attempt: restartCount },
+    image: { image: input.imageRef, userSpecifiedImage: container.image ?? '' },
+    command: expandWords(container.command, env),
+    args: expandWords(container.args, env),
+    workingDir: container.workingDir ?? '',
+    envs: [...env].map(([key, value]) => ({ key, value: Buffer.from(value) })),
+    mounts: planMounts(input),
+    labels: { ...podLabels(pod), [labels.CONTAINER_NAME]: container.name },
+    annotations: planAnnotations(input),
+    logPath: containerLogPath(container.name, restartCount),
+    linux: {
+      resources: planContainerResources(pod, container, node.memoryBytes),
+      securityContext: planContainerSecurity(pod, container, input.imageUser),
+    },
+  });
+}
+
+function planAnnotations({ desired, container, restartCount, backoffStep }: ContainerInput): Record<string, string> {
+  const { pod } = desired;
+  return {
+    [labels.CONTAINER_HASH]: createHash('sha256').update(JSON.stringify(container)).digest('hex').slice(0, 8),
+    [labels.RESTART_COUNT]: String(restartCount),
+    [labels.BACKOFF_STEP]: String(backoffStep),
+    [labels.TERMINATION_MESSAGE_PATH]: container.terminationMessagePath ?? '/dev/termination-log',
+    [labels.TERMINATION_MESSAGE_POLICY]: container.terminationMessagePolicy ?? 'File',
+    [labels.CONTAINER_TYPE]: 'container',
+    [labels.GRACE_PERIOD]: String(pod.spec?.terminationGracePeriodSeconds ?? 30),
+    ...(container.ports === undefined ? {} : { [labels.CONTAINER_PORTS]: JSON.stringify(container.ports) }),
+  };
+}
+
+function planMounts({ desired, container, volumes, node }: ContainerInput): DeepPartial<Mount>[] {
+  const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => {
+    const hostPath = volumes.get(name);
+    if (hostPath === undefined) throw new Error(`volume "${name}", mounted at ${mountPath}, is not one of the pod's`);
+    return { containerPath: mountPath, hostPath, readonly: readOnly ?? false };
+  });
+  // A volume of the pod's own over it goes first, as everywhere.
+  if (!mounts.some(({ containerPath }) => containerPath === '/etc/hosts'))
+    mounts.push({ containerPath: '/etc/hosts', hostPath: hostsPath(node.paths, podNames(desired.pod).uid) });
+  return mounts;
+}

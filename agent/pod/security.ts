@@ -1,0 +1,128 @@
+// Owns the security part of CRI configs: what a pod's and a container's securityContext say together. Pure.
+import type { V1Container, V1Pod, V1SeccompProfile, V1SecurityContext } from '@kubernetes/client-node';
+import {
+  type DeepPartial,
+  type LinuxContainerSecurityContext,
+  type LinuxSandboxSecurityContext,
+  NamespaceMode,
+  type NamespaceOption,
+  SecurityProfile_ProfileType as ProfileType,
+  type SecurityProfile,
+} from '../../cri-proto/gen/api.ts';
+
+/** What containers do not see of /proc and /sys: the list that kubelets send. */
+export const MASKED_PATHS: readonly string[] = [
+  '/proc/asound',
+  '/proc/acpi',
+  '/proc/interrupts',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/sys/firmware',
+  '/sys/devices/virtual/powercap',
+];
+
+export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+export function planNamespaces(pod: V1Pod): NamespaceOption {
+  const { hostNetwork, hostPID, hostIPC, shareProcessNamespace } = pod.spec ?? {};
+  return {
+    network: hostNetwork ? NamespaceMode.NODE : NamespaceMode.POD,
+    pid: hostPID ? NamespaceMode.NODE : shareProcessNamespace ? NamespaceMode.POD : NamespaceMode.CONTAINER,
+    ipc: hostIPC ? NamespaceMode.NODE : NamespaceMode.POD,
+    targetId: '',
+  };
+}
+
+// Where a kubelet without seccompDefault leaves a container unfiltered, here the runtime's default profile holds unless the manifest
+// says Unconfined: what a workload gets without asking is the safer of the two. A privileged container is not filtered.
+function planSeccomp(profile: V1SeccompProfile | undefined, privileged: boolean): DeepPartial<SecurityProfile> {
+  const unconfined = profile === undefined ? privileged : profile.type === 'Unconfined';
+  return { profileType: unconfined ? ProfileType.Unconfined : ProfileType.RuntimeDefault };
+}
+
+const id = (value: number | undefined) => (value === undefined ? {} : { value: BigInt(value) });
+
+export function planSandboxSecurity(pod: V1Pod): DeepPartial<LinuxSandboxSecurityContext> {
+  const { runAsUser, runAsGroup, supplementalGroups } = pod.spec?.securityContext ?? {};
+  const privileged = pod.spec?.containers.some((container) => container.securityContext?.privileged) ?? false;
+  return {
+    namespaceOptions: planNamespaces(pod),
+    privileged,
+    ...(runAsUser === undefined ? {} : { runAsUser: id(runAsUser) }),
+    // CRI refuses a group without a user.
+    ...(runAsGroup === undefined || runAsUser === undefined ? {} : { runAsGroup: id(runAsGroup) }),
+    supplementalGroups: (supplementalGroups ?? []).map(BigInt),
+    // The pause process needs nothing that the default profile forbids, whatever its containers may.
+    seccomp: { profileType: ProfileType.RuntimeDefault },
+  };
+}
+
+/** What the image says about its user, for runAsNonRoot. */
+export interface ImageUser {
+  readonly uid?: bigint;
+  readonly username: string;
+}
+
+type UserFields = Pick<V1SecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsNonRoot' | 'seccompProfile'>;
+
+/** The container's word goes before the pod's. */
+function effective(pod: V1Pod, container: V1Container): UserFields {
+  const whole = pod.spec?.securityContext ?? {};
+  const own = container.securityContext ?? {};
+  const runAsUser = own.runAsUser ?? whole.runAsUser;
+  const runAsGroup = own.runAsGroup ?? whole.runAsGroup;
+  const runAsNonRoot = own.runAsNonRoot ?? whole.runAsNonRoot;
+  const seccompProfile = own.seccompProfile ?? whole.seccompProfile;
+  return {
+    ...(runAsUser === undefined ? {} : { runAsUser }),
+    ...(runAsGroup === undefined ? {} : { runAsGroup }),
+    ...(runAsNonRoot === undefined ? {} : { runAsNonRoot }),
+    ...(seccompProfile === undefined ? {} : { seccompProfile }),
+  };
+}
+
+/** The sentence for a container that must not run as root and would. */
+export function rootProblem(pod: V1Pod, container: V1Container, image: ImageUser): string | undefined {
+  const { runAsUser, runAsNonRoot } = effective(pod, container);
+  if (!runAsNonRoot) return undefined;
+  if (runAsUser !== undefined)
+    return runAsUser === 0 ? "container's runAsUser breaks non-root policy: it is 0 while runAsNonRoot is true" : undefined;
+  if (image.username !== '')
+    return `container has runAsNonRoot and image has non-numeric user (${image.username}), cannot verify user is non-root; set runAsUser`;
+  return image.uid === undefined || image.uid === 0n
+    ? 'container has runAsNonRoot and image will run as root; set runAsUser to another user'
+    : undefined;
+}
+
+export function planContainerSecurity(pod: V1Pod, container: V1Container, image: ImageUser): DeepPartial<LinuxContainerSecurityContext> {
+  const { runAsUser, runAsGroup, seccompProfile } = effective(pod, container);
+  const own = container.securityContext ?? {};
+  const privileged = own.privileged ?? false;
+  // A group alone needs the image's user beside it: CRI refuses run_as_group without a user.
+  const user =
+    runAsUser !== undefined
+      ? { runAsUser: id(runAsUser) }
+      : runAsGroup === undefined
+        ? {}
+        : image.username !== ''
+          ? { runAsUsername: image.username }
+          : { runAsUser: { value: image.uid ?? 0n } };
+  return {
+    ...user,
+    ...(runAsGroup === undefined ? {} : { runAsGroup: id(runAsGroup) }),
+    supplementalGroups: (pod.spec?.securityContext?.supplementalGroups ?? []).map(BigInt),
+    capabilities: { addCapabilities: own.capabilities?.add ?? [], dropCapabilities: own.capabilities?.drop ?? [] },
+    privileged,
+    namespaceOptions: planNamespaces(pod),
+    readonlyRootfs: own.readOnlyRootFilesystem ?? false,
+    noNewPrivs: own.allowPrivilegeEscalation === false,
+    maskedPaths: privileged ? [] : [...MASKED_PATHS],
+    readonlyPaths: privileged ? [] : [...READONLY_PATHS],
+    seccomp: planSeccomp(seccompProfile, privileged),
+  };
+}

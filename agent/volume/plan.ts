@@ -1,0 +1,38 @@
+// Owns which volumes a pod has and where they are on the host. Pure; volumes.ts makes them.
+import type { V1Pod } from '@kubernetes/client-node';
+import { toBytes } from '../manifest/quantity.ts';
+import { type NodePaths, volumePath } from '../pod/paths.ts';
+import { sumResources } from '../resource/qos.ts';
+
+export type PlannedVolume =
+  | { readonly kind: 'directory'; readonly name: string; readonly hostPath: string }
+  | { readonly kind: 'tmpfs'; readonly name: string; readonly hostPath: string; readonly sizeBytes: bigint | undefined }
+  | { readonly kind: 'hostPath'; readonly name: string; readonly hostPath: string; readonly type: string };
+
+const EMPTY_DIR = 'kubernetes.io/empty-dir';
+
+/** Volumes of other kinds do not get here: the manifest that mounts one is refused. */
+export function planVolumes(pod: V1Pod, paths: NodePaths): readonly PlannedVolume[] {
+  const uid = pod.metadata?.uid ?? '';
+  return (pod.spec?.volumes ?? []).flatMap((volume): PlannedVolume[] => {
+    const { name } = volume;
+    if (volume.hostPath !== undefined)
+      return [{ kind: 'hostPath', name, hostPath: volume.hostPath.path, type: volume.hostPath.type ?? '' }];
+    if (volume.emptyDir === undefined) return [];
+    const hostPath = volumePath(paths, uid, EMPTY_DIR, name);
+    if (volume.emptyDir.medium !== 'Memory') return [{ kind: 'directory', name, hostPath }];
+    return [{ kind: 'tmpfs', name, hostPath, sizeBytes: tmpfsSize(pod, volume.emptyDir.sizeLimit) }];
+  });
+}
+
+/** What is in a tmpfs counts as the memory of whoever wrote it, so the pod's own limit bounds it anyway. */
+function tmpfsSize(pod: V1Pod, sizeLimit: string | undefined): bigint | undefined {
+  const bounds = [sizeLimit === undefined ? undefined : toBytes(sizeLimit), sumResources(pod).limitMemoryBytes].filter(
+    (bound) => bound !== undefined && bound > 0n,
+  );
+  return bounds.reduce((least, bound) => (least === undefined || bound! < least ? bound : least), undefined);
+}
+
+export function volumePaths(volumes: readonly PlannedVolume[]): ReadonlyMap<string, string> {
+  return new Map(volumes.map(({ name, hostPath }) => [name, hostPath]));
+}
