@@ -4,4 +4,4 @@
 set -e
 tsc
 biome check --error-on-warnings .
-exec node --test --test-reporter=dot 'scripts/*.test.ts' $(find agent runtime cni cri-proto -name '*.test.ts' ! -name '*.root.test.ts')
+exec node scripts/run-tests.ts unit
