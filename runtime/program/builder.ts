@@ -78,6 +78,8 @@ export interface Op {
   readonly phase: string;
   /** A second try of the op before it, so that an unexpected errno is reported with the right op. */
   readonly repeated: boolean;
+  /** Errnos that are no failure here, for explain. */
+  readonly tolerated: readonly number[];
 }
 
 export interface Program {
@@ -96,6 +98,8 @@ export interface ProgramOptions {
   /** First field of its records. */
   readonly recordId?: number;
   readonly reportFd?: number;
+  /** Type of the record that names a failing op. */
+  readonly failureType?: number;
 }
 
 /** The value at `address` when the op runs. */
@@ -121,10 +125,10 @@ export class ProgramBuilder {
     this.arch = options.arch ?? (process.arch === 'arm64' ? 'arm64' : 'x64');
     this.base = options.base ?? IMAGE_BASE[this.arch];
     this.#bytes.writeUInt32LE(MAGIC, 0);
-    this.#bytes.writeUInt32LE(options.reportFd ?? EVENTS_FD, 8);
+    this.#bytes.writeInt32LE(options.reportFd ?? EVENTS_FD, 8);
     this.#bytes.writeUInt32LE(FAILED_EXIT_CODE, 12);
     this.#bytes.writeUInt32LE((options.recordId ?? 0) >>> 0, 32);
-    this.#bytes.writeUInt32LE(FAILURE_RECORD, 36);
+    this.#bytes.writeUInt32LE(options.failureType ?? FAILURE_RECORD, 36);
   }
 
   /** Reserves zeroed bytes and returns their address. */
@@ -192,6 +196,11 @@ export class ProgramBuilder {
     return this.words([...values.map((value) => this.string(value)), 0]);
   }
 
+  /** Offset of the op that comes next, as failure and warning records name it. */
+  get nextOffset(): number {
+    return this.#ops.length * OP_BYTES;
+  }
+
   /** Ops from here on belong to this phase, a few words for explain. */
   phase(name: string): void {
     this.#phase = name;
@@ -208,12 +217,17 @@ export class ProgramBuilder {
   }
 
   op(name: OpName, args: readonly Value[] = [], options: OpOptions = {}): void {
-    this.#push(name, args, options, false);
+    this.#push(name, args, options, { repeated: false, tolerated: [] });
   }
 
-  #push(name: OpName, args: readonly Value[], options: OpOptions, repeated: boolean): void {
+  /** An op that was tried before: reported with its own words when it fails now. */
+  repeat(name: OpName, args: readonly Value[], options: OpOptions = {}): void {
+    this.#push(name, args, options, { repeated: true, tolerated: [] });
+  }
+
+  #push(name: OpName, args: readonly Value[], options: OpOptions, rest: Pick<Op, 'repeated' | 'tolerated'>): void {
     for (const arg of args) if (typeof arg === 'string') this.string(arg);
-    this.#ops.push({ name, args, options, phase: this.#phase, repeated });
+    this.#ops.push({ name, args, options, phase: this.#phase, ...rest });
   }
 
   /** Goes to a label when `slot` holds `value`. */
@@ -225,6 +239,11 @@ export class ProgramBuilder {
   /** Copies the value in one slot to another address. */
   copy(slot: number, dst: number): void {
     this.op('subtract', [ref(slot), 0], { dst });
+  }
+
+  /** The same for a value that may be a negative errno. */
+  copySigned(slot: number, dst: number): void {
+    this.op('subtract', [ref(slot), 0], { dst, onError: 'ignore' });
   }
 
   jump(target: Label): void {
@@ -251,10 +270,10 @@ export class ProgramBuilder {
     const failed = this.label();
     const done = this.label();
     const after = rest.onSuccess ?? done;
-    this.op(name, args, { ...rest, dst: result, onSuccess: after, onError: failed });
+    this.#push(name, args, { ...rest, dst: result, onSuccess: after, onError: failed }, { repeated: false, tolerated: errnos });
     this.place(failed);
     for (const errno of errnos) this.ifEquals(result, -errno, onTolerated ?? done);
-    this.#push(name, args, { ...rest, onSuccess: after }, true);
+    this.repeat(name, args, { ...rest, onSuccess: after });
     this.place(done);
   }
 

@@ -42,6 +42,8 @@ export interface BindMount {
   readonly readonly: boolean;
   readonly recursiveReadonly: boolean;
   readonly propagation: MountPropagation;
+  /** The source's owners are mapped through the container's user namespace. */
+  readonly idmapped?: boolean;
 }
 
 export interface TmpfsMount {

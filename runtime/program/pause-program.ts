@@ -1,0 +1,91 @@
+// Owns the program of a sandbox's pause process: it makes the namespaces that the containers share, and holds them until it is killed.
+import { Buffer } from 'node:buffer';
+import * as k from '../linux/constants.ts';
+import { type Program, ProgramBuilder, ref, shown } from './builder.ts';
+import type { ProgramTarget } from './container-program.ts';
+import { namespaceFlags } from './namespaces.ts';
+import { addOomScore } from './process-steps.ts';
+import { FD } from './records.ts';
+import { addEndlessWait, addPrologue, placeCloneArgs, placeRecord, sendRecord } from './shim-steps.ts';
+import type { NamespaceKind, PauseSpec } from './spec.ts';
+
+/** "net.ipv4.ip_forward" → /proc/sys/net/ipv4/ip_forward; with the first separator a slash, dots are part of names. sysctl.d(5) */
+export function sysctlPath(name: string): string {
+  const firstSeparator = /[./]/.exec(name)?.[0];
+  const path = firstSeparator === '/' ? name : name.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
+  if (path.split('/').some((part) => part === '..' || part === '')) throw new Error(`sysctl name "${name}" is not valid`);
+  return `/proc/sys/${path}`;
+}
+
+/** With pid 'new' and no user namespace the launcher has made the PID namespace already: this process is PID 1 in it. */
+export function planPauseProgram(spec: PauseSpec, target: ProgramTarget): Program {
+  const p = new ProgramBuilder({ recordId: target.recordId, ...(target.arch === undefined ? {} : { arch: target.arch }) });
+  const { namespaces } = spec;
+  addPrologue(p, 'tskubelet-pause');
+  addOomScore(p, target.recordId, spec.oomScoreAdj);
+  for (const procs of spec.cgroup.v1Procs) {
+    const file = p.slot('cgroup.procs');
+    p.op('openat', [k.AT_FDCWD, procs, k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
+    p.op('write', [ref(file), '0', 1], { note: 'joins this hierarchy' });
+    p.op('close', [ref(file)]);
+  }
+  p.phase('namespaces');
+  if (namespaces.user === 'new') addUserNamespace(p, target.recordId, namespaces.pid === 'new');
+  const kinds = (['net', 'ipc', 'uts'] as const).filter((kind) => namespaces[kind] === 'new') as NamespaceKind[];
+  if (kinds.length > 0) {
+    const { value, shows } = namespaceFlags(kinds);
+    p.op('unshare', [shown(value, shows)]);
+  }
+  if (namespaces.uts === 'new' && spec.hostname !== '') p.op('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
+  if (namespaces.net === 'new') addLoopback(p);
+  for (const [name, value] of Object.entries(spec.sysctls)) addSysctl(p, name, value);
+  p.phase('wait');
+  p.op('rt_sigaction', [k.SIGCHLD, shown(p.words([1, 0, 0, 0]), 'SIG_IGN'), 0, 8], { note: 'the kernel reaps what dies here' });
+  p.op('chdir', ['/']);
+  sendRecord(p, placeRecord(p, target.recordId, 'ready'), 'ready');
+  p.op('close_range', [0, 0xffffffff, 0]);
+  addEndlessWait(p, 'holds the namespaces');
+  return p.finish();
+}
+
+/** The daemon writes the id maps: only it may map more than one id. Everything unshared after this belongs to the user namespace. */
+function addUserNamespace(p: ProgramBuilder, recordId: number, ownPids: boolean): void {
+  p.op('unshare', [shown(k.CLONE_NEWUSER, 'CLONE_NEWUSER')]);
+  sendRecord(p, placeRecord(p, recordId, 'wantsIdMaps'), 'wantsIdMaps');
+  const go = p.slot('go');
+  p.op('read', [FD.stdin, shown(go, '&go'), 1], { retry: true, note: 'one byte when the maps are written' });
+  p.op('setresgid', [0, 0, 0]);
+  p.op('setresuid', [0, 0, 0]);
+  if (!ownPids) return;
+  // The PID namespace must belong to the user namespace, or no /proc can be mounted for it: so a child takes this process' place.
+  const child = p.label();
+  const pid = p.slot('pid');
+  const started = placeRecord(p, recordId, 'started');
+  const args = placeCloneArgs(p, k.CLONE_NEWPID | k.CLONE_PARENT);
+  // exit_signal must be 0 with CLONE_PARENT: it is the parent's.
+  p.store64(args + 32, 0);
+  p.op('clone3', [shown(args, 'CLONE_NEWPID|CLONE_PARENT'), k.CLONE_ARGS_BYTES], { dst: pid, onZero: child });
+  p.copy(pid, started + 8);
+  sendRecord(p, started, 'started');
+  p.op('exit_group', [0]);
+  p.place(child);
+}
+
+/** struct ifreq with ifr_flags; a new network namespace has its loopback device down. netdevice(7) */
+function addLoopback(p: ProgramBuilder): void {
+  const request = Buffer.alloc(40);
+  request.write('lo');
+  request.writeUInt16LE(0x49, 16); // IFF_UP | IFF_LOOPBACK | IFF_RUNNING
+  const socket = p.slot('socket');
+  p.op('socket', [2, 2 | k.O_CLOEXEC, 0], { dst: socket });
+  p.op('ioctl', [ref(socket), shown(k.SIOCSIFFLAGS, 'SIOCSIFFLAGS'), shown(p.data(request), 'lo up')]);
+  p.op('close', [ref(socket)]);
+}
+
+/** /proc/sys shows the namespaces of whoever opens it. */
+function addSysctl(p: ProgramBuilder, name: string, value: string): void {
+  const file = p.slot(name);
+  p.op('openat', [k.AT_FDCWD, sysctlPath(name), k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
+  p.op('write', [ref(file), value, Buffer.byteLength(value)]);
+  p.op('close', [ref(file)]);
+}
