@@ -11,4 +11,6 @@ case $(node --version 2>/dev/null) in
   *) node=$PWD/node_modules/node-linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')/bin/node ;;
 esac
 PATH=$(dirname "$(command -v "$node")"):$PWD/node_modules/.bin:$PATH
-export PATH
+# Stripped and compiled sources are kept between runs: every test process would pay for them anew.
+NODE_COMPILE_CACHE=$PWD/node_modules/.cache/node
+export PATH NODE_COMPILE_CACHE

@@ -30,10 +30,18 @@ test('planArgs refuses a container without any command', () => {
 });
 
 test('planEnv lets the request override the image, and adds PATH and HOSTNAME', () => {
-  assert.deepEqual(planEnv([{ key: 'A', value: '2' }], image([], [], ['A=1', 'B=x=y']), { hostname: 'web', terminal: false }), [
-    `PATH=${DEFAULT_PATH}`,
-    'HOSTNAME=web',
-    'A=2',
-    'B=x=y',
-  ]);
+  assert.deepEqual(
+    planEnv([{ key: 'A', value: Buffer.from('2') }], image([], [], ['A=1', 'B=x=y']), { hostname: 'web', terminal: false }),
+    [`PATH=${DEFAULT_PATH}`, 'HOSTNAME=web', 'A=2', 'B=x=y'],
+  );
 });
+
+for (const [title, key, value, sentence] of [
+  ['without a name', '', Buffer.from('x'), /"" is no name/],
+  ['with = in its name', 'A=B', Buffer.from('x'), /"A=B" is no name/],
+  ['with a NUL byte', 'A', Buffer.from([65, 0]), /variable A has a NUL byte/],
+  ['that is not UTF-8', 'A', Buffer.from([0xff]), /variable A is not UTF-8/],
+] as const)
+  test(`planEnv refuses a variable ${title}`, () => {
+    assert.throws(() => planEnv([{ key, value }], image([], []), { hostname: '', terminal: false }), sentence);
+  });

@@ -14,9 +14,22 @@ export function planArgs(request: { command: readonly string[]; args: readonly s
   return args;
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** CRI carries values as bytes. */
+function readValue(key: string, value: Uint8Array): string {
+  if (key === '' || key.includes('=')) throw invalidArgument(`"${key}" is no name for an environment variable`);
+  if (value.includes(0)) throw invalidArgument(`environment variable ${key} has a NUL byte`);
+  try {
+    return utf8.decode(value);
+  } catch {
+    throw invalidArgument(`environment variable ${key} is not UTF-8`);
+  }
+}
+
 /** Image variables first, the request's override them; PATH and HOSTNAME are always there, TERM with a terminal. */
 export function planEnv(
-  request: readonly { key: string; value: string }[],
+  request: readonly { key: string; value: Uint8Array }[],
   image: ImageConfig,
   { hostname, terminal }: { hostname: string; terminal: boolean },
 ): readonly string[] {
@@ -27,6 +40,6 @@ export function planEnv(
     const at = variable.indexOf('=');
     if (at > 0) env.set(variable.slice(0, at), variable.slice(at + 1));
   }
-  for (const { key, value } of request) env.set(key, value);
+  for (const { key, value } of request) env.set(key, readValue(key, value));
   return [...env].map(([key, value]) => `${key}=${value}`);
 }

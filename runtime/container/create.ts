@@ -9,9 +9,9 @@ import { createRollback } from '../rollback.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { nowNs } from '../time.ts';
 import { Container } from './container.ts';
+import { findSpec } from './find-spec.ts';
 import { planLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
-import { findSpec } from './find-spec.ts';
 
 export async function createContainer(
   context: RuntimeContext,

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Device as CriDevice } from '../../cri-proto/gen/api.ts';
+import { DEFAULT_DEVICE_RULES, type DeviceRule } from '../cgroup/device-filter.ts';
 import { invalidArgument } from '../errors.ts';
 import type { Device } from '../program/spec.ts';
 
@@ -40,4 +41,11 @@ export async function findDevices(device: CriDevice): Promise<readonly Device[]>
       gid: stat.gid,
     },
   ];
+}
+
+/** What the container may use of the host's devices: the harmless ones, and those that it asked for with the access that it asked for. */
+export function planDeviceRules(asked: readonly CriDevice[], found: readonly Device[]): readonly DeviceRule[] {
+  const access = (hostPath: string) =>
+    asked.find((device) => hostPath === device.hostPath || hostPath.startsWith(`${device.hostPath}/`))?.permissions || 'rwm';
+  return [...DEFAULT_DEVICE_RULES, ...found.map(({ type, major, minor, hostPath }) => ({ type, major, minor, access: access(hostPath) }))];
 }

@@ -23,7 +23,12 @@ const SIGKILL_CODE = 137;
 /** OOMKilled is the kernel's word: its cgroup counted kills, and init died of one or passed on that its child did. */
 export function computeExit(status: ExitStatus | undefined, oomKills: number, now: bigint): ExitRecord {
   if (status === undefined)
-    return { code: 255, finishedAt: now, reason: 'Unknown', message: 'its exit code is unknown: the machine was restarted or its shim was killed' };
+    return {
+      code: 255,
+      finishedAt: now,
+      reason: 'Unknown',
+      message: 'its exit code is unknown: the machine was restarted or its shim was killed',
+    };
   const code = exitCodeOf(status);
   const reason = oomKills > 0 && code === SIGKILL_CODE ? 'OOMKilled' : code === 0 ? 'Completed' : 'Error';
   return { code, finishedAt: status.finishedAt, reason, message: '' };
@@ -47,7 +52,7 @@ function watchOom({ cgroups, logger }: RuntimeContext, container: Container) {
   const { cgroupPath, config } = container.record;
   if (cgroupPath === '') return undefined;
   const cgroup = openCgroup(cgroups.host, cgroupPath);
-  const emulate = cgroup.v1Dirs['memory'] !== undefined && config.linux?.resources?.unified['memory.oom.group'] === '1';
+  const emulate = cgroup.v1Dirs.memory !== undefined && config.linux?.resources?.unified['memory.oom.group'] === '1';
   if (!emulate) return undefined;
   return oomWatch(cgroup, () => {
     killCgroup(cgroup).catch((error: unknown) => logger.error({ container: container.id, err: error }, 'kill of an OOM group'));

@@ -1,10 +1,11 @@
 // Owns looking up on the host what a container's spec depends on: user, mounts' sources, devices, placement.
-import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
+
 import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { openCgroup, procsFiles } from '../cgroup/apply.ts';
 import type { RuntimeContext } from '../context.ts';
 import { notFound } from '../errors.ts';
 import { defaultSeccompFilter } from '../program/seccomp.ts';
+import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
 import { modeOf } from '../sandbox/modes.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Container } from './container.ts';

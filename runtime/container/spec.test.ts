@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ContainerConfig, type DeepPartial, MountPropagation, NamespaceMode, PodSandboxConfig, SecurityProfile_ProfileType } from '../../cri-proto/gen/api.ts';
+import {
+  ContainerConfig,
+  type DeepPartial,
+  MountPropagation,
+  NamespaceMode,
+  PodSandboxConfig,
+  SecurityProfile_ProfileType,
+} from '../../cri-proto/gen/api.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { DEFAULT_MASKED_PATHS } from '../program/defaults.ts';
 import { type HostFindings, planContainerSpec } from './spec.ts';

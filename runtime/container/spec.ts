@@ -3,14 +3,24 @@ import path from 'node:path';
 import {
   type ContainerConfig,
   type LinuxContainerSecurityContext,
-  MountPropagation as Propagation,
   type PodSandboxConfig,
   SecurityProfile_ProfileType as ProfileType,
+  MountPropagation as Propagation,
 } from '../../cri-proto/gen/api.ts';
 import { invalidArgument, unimplemented } from '../errors.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '../program/defaults.ts';
-import type { CgroupPlacement, ContainerSpec, Device, Identity, Mount, MountPropagation, Process, Rlimit, Rootfs } from '../program/spec.ts';
+import type {
+  CgroupPlacement,
+  ContainerSpec,
+  Device,
+  Identity,
+  Mount,
+  MountPropagation,
+  Process,
+  Rlimit,
+  Rootfs,
+} from '../program/spec.ts';
 import { planCapabilities } from './capabilities.ts';
 import { planArgs, planEnv } from './command.ts';
 import { planContainerNamespaces } from './namespaces.ts';

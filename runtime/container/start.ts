@@ -2,16 +2,20 @@
 import fs from 'node:fs';
 import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { createCgroup } from '../cgroup/apply.ts';
+import { compileDeviceFilter } from '../cgroup/device-filter.ts';
 import { planCgroup } from '../cgroup/plan.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition } from '../errors.ts';
 import { findByPrefix } from '../ids.ts';
+import { attachDeviceFilter } from '../linux/bpf.ts';
 import { createStdio, startContainer as startProcess } from '../process/container.ts';
-import { grpcStatus } from '../server/status.ts';
+import type { ContainerSpec } from '../program/spec.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import { grpcStatus } from '../server/status.ts';
 import { identify } from '../state/process-identity.ts';
 import { nowNs } from '../time.ts';
 import type { Container } from './container.ts';
+import { planDeviceRules } from './devices.ts';
 import { releaseContainer, watchContainer } from './exit.ts';
 import { findSpec } from './find-spec.ts';
 import { outputStreams } from './output.ts';
@@ -19,7 +23,8 @@ import { planResources } from './resources.ts';
 
 export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { record } = container;
-  if (record.state !== 'created') throw failedPrecondition(`container ${record.id} is ${record.state}: only a created container can be started`);
+  if (record.state !== 'created')
+    throw failedPrecondition(`container ${record.id} is ${record.state}: only a created container can be started`);
   if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} of container ${record.id} is not ready`);
   container.change({ state: 'starting', startedAt: nowNs() });
   context.faultPoint('container starting');
@@ -43,6 +48,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   context.faultPoint('container cgroup created');
 
   const spec = await findSpec(context, container, sandbox);
+  restrictDevices(context, container, spec);
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
   await createStdio(paths.containerRun(id), { stdin: config.stdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
@@ -77,6 +83,21 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     phases: { ...phases, ...laps.phases },
   });
   watchContainer(context, container, running);
+}
+
+let toldUnrestricted = false;
+
+/** Before the first process is in the cgroup. A kernel without cgroup device programs leaves devices to capabilities and /dev; said once. */
+function restrictDevices({ cgroups, logger }: RuntimeContext, { record }: Container, spec: ContainerSpec): void {
+  const directory = spec.cgroup.unified;
+  if (spec.privileged || !cgroups.enabled) return;
+  try {
+    if (directory === undefined) throw new Error('no cgroup2 hierarchy is mounted');
+    attachDeviceFilter(directory, compileDeviceFilter(planDeviceRules(record.config.devices, spec.devices)));
+  } catch (error) {
+    if (!toldUnrestricted) logger.warn({ err: error }, 'containers are not restricted to their devices on this host');
+    toldUnrestricted = true;
+  }
 }
 
 function createLaps() {

@@ -46,7 +46,9 @@ export async function killContainerNow(context: RuntimeContext, container: Conta
   if (record.cgroupPath !== '') await killCgroup(openCgroup(context.cgroups.host, record.cgroupPath));
   context.faultPoint('container killed');
   if (!(await endedWithin(container, KILL_TIMEOUT_MS)))
-    throw deadlineExceeded(`container ${record.id} still runs ${KILL_TIMEOUT_MS / 1000} s after SIGKILL: see /proc/${record.initPid}/stack for where it waits`);
+    throw deadlineExceeded(
+      `container ${record.id} still runs ${KILL_TIMEOUT_MS / 1000} s after SIGKILL: see /proc/${record.initPid}/stack for where it waits`,
+    );
 }
 
 async function endedWithin(container: Container, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {

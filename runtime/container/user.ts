@@ -1,5 +1,5 @@
 // Owns who a container runs as: the request's user, else the image's, looked up in the image's own passwd and group files.
-import { SupplementalGroupsPolicy, type LinuxContainerSecurityContext } from '../../cri-proto/gen/api.ts';
+import { type LinuxContainerSecurityContext, SupplementalGroupsPolicy } from '../../cri-proto/gen/api.ts';
 import { invalidArgument } from '../errors.ts';
 import { readRootfsFile } from '../image/rootfs-file.ts';
 import { resolveUser } from '../image/users.ts';
