@@ -4,11 +4,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
 import { type OutputStream, openLogPump } from './pump.ts';
 import { checkLines } from './testing/lines.ts';
-import { makeRig, poll, readStreams, type Rig } from './testing/rig.ts';
+import { makeRig, poll, type Rig, readStreams } from './testing/rig.ts';
 
 const KILLS = 150;
 const LINES_PER_STREAM = 100_000;
@@ -32,7 +32,9 @@ function generations(logPath: string): string[] {
   return [...rotated.sort().map((name) => path.join(path.dirname(logPath), name)), logPath];
 }
 
-test(`${KILLS} kills between any two steps lose, double and damage none of ${3 * LINES_PER_STREAM} lines`, { timeout: 180_000 }, async (t) => {
+test(`${KILLS} kills between any two steps lose, double and damage none of ${3 * LINES_PER_STREAM} lines`, {
+  timeout: 180_000,
+}, async (t) => {
   const rig = makeRig();
   const writers: ChildProcess[] = [];
   try {
@@ -80,7 +82,8 @@ test(`${KILLS} kills between any two steps lose, double and damage none of ${3 *
     const files = generations(a.logPath).length + generations(b.logPath).length;
     t.diagnostic(`${written.join(' + ')} lines in ${files} files; the starts found: ${JSON.stringify(Object.fromEntries(found))}`);
     // The kills must have hit what they are for.
-    for (const what of ['redo from staging', 'redo from journal', 'committed']) assert.ok((found.get(what) ?? 0) > 0, `no start found ${what}`);
+    for (const what of ['redo from staging', 'redo from journal', 'committed'])
+      assert.ok((found.get(what) ?? 0) > 0, `no start found ${what}`);
   } finally {
     for (const writer of writers) writer.kill('SIGKILL');
     for (const pid of readKeepers(rig)) process.kill(pid, 'SIGKILL');
@@ -105,7 +108,10 @@ test('a million lines as fast as a program writes them arrive, each once', { tim
     writer = startWriter(flood.stdout, 'x', 1_000_000, 65_536);
     const count = text(writer.stdout!);
     // It writes: so it hears a signal, and ends once it has written them all.
-    await poll(() => fs.statSync(flood.logPath).size, (size) => size > 0);
+    await poll(
+      () => fs.statSync(flood.logPath).size,
+      (size) => size > 0,
+    );
     const start = performance.now();
     writer.kill('SIGTERM');
     const lines = Number(await count);

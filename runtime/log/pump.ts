@@ -68,7 +68,7 @@ export async function openLogPump(options: LogPumpOptions): Promise<LogPump> {
     return new Pump({ journal, staging, batches, readiness, logger });
   } catch (error) {
     await readiness?.close();
-    staging?.close(false);
+    await staging?.close(false);
     journal.close();
     throw new Error('open the log pump', { cause: error });
   }
@@ -179,7 +179,7 @@ class Pump implements LogPump {
     await Promise.allSettled(this.finishing.values());
     let used = false;
     for (let slot = 0; slot < MAX_LOGS && !used; slot++) used = journal.isUsed(slot);
-    staging.close(!used);
+    await staging.close(!used);
     await readiness.close();
     journal.close();
   }

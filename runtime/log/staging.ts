@@ -6,8 +6,9 @@
 // can tell the pipe that it left from a new one.
 import fs from 'node:fs';
 import type { Epoll } from '../linux/epoll.ts';
+import { hasCode } from '../linux/errno.ts';
+import { openPidfd, reapEnded, sendSignal, waitEnded } from '../linux/pidfd.ts';
 import { bytesInPipe, makeFifo, openFifoToHold, setPipeCapacity } from '../linux/pipe.ts';
-import { syscall, trySyscall } from '../linux/syscall.ts';
 import type { Logger } from '../logger.ts';
 import { identify, isAlive, type ProcessIdentity } from '../state/process-identity.ts';
 import { type Journal, MAX_BATCH_BYTES } from './journal.ts';
@@ -15,10 +16,8 @@ import { type Journal, MAX_BATCH_BYTES } from './journal.ts';
 /** Starts a process that holds `stagingFd` until it is killed, and gives its pid. */
 export type StartKeeper = (stagingFd: number) => Promise<number>;
 
-const P_PIDFD = 3;
-const WNOHANG = 1;
-const WEXITED = 4;
 const SIGKILL = 9;
+const END_MS = 1000;
 const RETRY_MS = 1000;
 const DISCARD_BYTES = 64 * 1024;
 
@@ -68,14 +67,13 @@ export class Staging {
   }
 
   /** Gives the pipe up; the keeper stays, unless it is told to end because nothing can be staged any more. */
-  close(endKeeper: boolean): void {
+  async close(endKeeper: boolean): Promise<void> {
     this.closed = true;
     clearTimeout(this.retry);
     if (endKeeper && this.pidfd !== undefined) {
       this.options.journal.keeper = undefined;
-      trySyscall('pidfd_send_signal', this.pidfd, SIGKILL, 0, 0);
-      // Reaped here when it is our child; when an earlier daemon started it, process 1 does that.
-      trySyscall('waitid', P_PIDFD, this.pidfd, 0, WEXITED, 0);
+      sendSignal(this.pidfd, SIGKILL);
+      await waitEnded(this.pidfd, END_MS);
     }
     this.unwatch();
     fs.closeSync(this.fd);
@@ -91,11 +89,16 @@ export class Staging {
   }
 
   private watch(keeper: ProcessIdentity): boolean {
-    const pidfd = trySyscall('pidfd_open', keeper.pid, 0);
-    if (pidfd < 0) return false;
+    let pidfd: number;
+    try {
+      pidfd = openPidfd(keeper.pid);
+    } catch (error) {
+      if (hasCode(error, 'ESRCH', 'EINVAL')) return false;
+      throw error;
+    }
     // After the open: the pid can no longer become another process behind it.
     if (!isAlive(keeper)) {
-      syscall('close', pidfd);
+      fs.closeSync(pidfd);
       return false;
     }
     this.pidfd = pidfd;
@@ -106,14 +109,14 @@ export class Staging {
   private unwatch(): void {
     if (this.pidfd === undefined) return;
     this.epoll?.remove(this.pidfd);
-    syscall('close', this.pidfd);
+    fs.closeSync(this.pidfd);
     this.pidfd = undefined;
   }
 
   private async restore(): Promise<void> {
     if (this.closed) return;
     const { logger } = this.options;
-    if (this.pidfd !== undefined) trySyscall('waitid', P_PIDFD, this.pidfd, 0, WEXITED | WNOHANG, 0);
+    if (this.pidfd !== undefined) reapEnded(this.pidfd);
     this.unwatch();
     logger.warn({}, 'the keeper of the log staging pipe ended; starting another one');
     try {
