@@ -1,6 +1,7 @@
 // A promise client for any CRI runtime's socket, built from the service definitions: a method per RPC, streams as AsyncIterable.
 // Agent and tests use it; it knows no method by name.
 import { Client, type ClientOptions, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import { ImageAdminDefinition } from './gen/admin.ts';
 import { ImageServiceDefinition, RuntimeServiceDefinition } from './gen/api.ts';
 import { grpcMethod, type Method, type PartialRequestOf, type ResponseOf, type Service } from './service.ts';
 
@@ -20,6 +21,8 @@ export interface CriClient {
   readonly endpoint: string;
   readonly runtime: ServiceClient<RuntimeServiceDefinition>;
   readonly image: ServiceClient<ImageServiceDefinition>;
+  /** Answered by tskubelet's own runtime; others say UNIMPLEMENTED. */
+  readonly admin: ServiceClient<ImageAdminDefinition>;
   /** Resolves once the runtime accepts connections; rejects with code UNAVAILABLE after timeoutMs, or with the signal's reason. */
   waitReady(options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<void>;
   close(): void;
@@ -61,6 +64,7 @@ export function connectCri(endpoint: string): CriClient {
     endpoint: target,
     runtime: serviceClient<RuntimeServiceDefinition>(channel, target, RuntimeServiceDefinition),
     image: serviceClient<ImageServiceDefinition>(channel, target, ImageServiceDefinition),
+    admin: serviceClient<ImageAdminDefinition>(channel, target, ImageAdminDefinition),
     waitReady: (options) => waitReady(channel, target, options),
     close: () => channel.close(),
   };

@@ -13,7 +13,7 @@ const directory = import.meta.dirname;
 const bin = path.resolve(directory, '../node_modules/.bin');
 const buf = path.join(bin, 'buf');
 
-test('the generated types are those of api.proto', async (t) => {
+test('the generated types are those of the .proto files', async (t) => {
   if (
     !(await fs.access(buf).then(
       () => true,
@@ -24,11 +24,12 @@ test('the generated types are those of api.proto', async (t) => {
   const fresh = await fs.mkdtemp(path.join(os.tmpdir(), 'cri-gen-'));
   try {
     const env = { ...process.env, PATH: `${bin}:${path.dirname(process.execPath)}:${process.env.PATH}` };
-    await promisify(execFile)(buf, ['generate', 'api.proto', '--template', 'buf.gen.yaml', '--output', fresh], { cwd: directory, env });
+    for (const file of ['api.proto', 'admin.proto'])
+      await promisify(execFile)(buf, ['generate', file, '--template', 'buf.gen.yaml', '--output', fresh], { cwd: directory, env });
     const [ours, generated] = await Promise.all([path.join(directory, 'gen'), path.join(fresh, 'gen')].map(readAll));
     assert.ok(generated?.size);
     assert.deepEqual([...(ours?.keys() ?? [])], [...generated.keys()]);
-    for (const [name, text] of generated) assert.ok(ours?.get(name) === text, `gen/${name} is not what api.proto gives: npm run gen`);
+    for (const [name, text] of generated) assert.ok(ours?.get(name) === text, `gen/${name} is not what the .proto file gives: npm run gen`);
   } finally {
     await fs.rm(fresh, { recursive: true, force: true });
   }
@@ -40,11 +41,11 @@ async function readAll(folder: string): Promise<Map<string, string>> {
 }
 
 test('the generated types load no gRPC library', async () => {
-  const text = await fs.readFile(path.join(directory, 'gen/api.ts'), 'utf8');
-  assert.deepEqual(
-    [...text.matchAll(/^import .* from "(.*)";$/gm)].map((match) => match[1]),
-    ['@bufbuild/protobuf/wire'],
-  );
+  for (const text of (await readAll(path.join(directory, 'gen'))).values())
+    assert.deepEqual(
+      [...text.matchAll(/^import .* from "(.*)";$/gm)].map((match) => match[1]),
+      ['@bufbuild/protobuf/wire'],
+    );
 });
 
 function roundTrip<T>(codec: MessageFns<T>, message: T): T {

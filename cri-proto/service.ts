@@ -1,5 +1,6 @@
 // What client and server share: types of calls derived from the generated service definitions, and grpc-js's shape of a method.
 import type { MethodDefinition } from '@grpc/grpc-js';
+import { type ImageAdminDefinition as ImageAdmin, ImageAdminDefinition } from './gen/admin.ts';
 import {
   type DeepPartial,
   type ImageServiceDefinition as ImageService,
@@ -23,8 +24,8 @@ export interface Service {
   readonly methods: { readonly [key: string]: Method };
 }
 
-/** Both services' methods by their camel-case names, which do not collide. */
-export type CriMethods = RuntimeService['methods'] & ImageService['methods'];
+/** All services' methods by their camel-case names, which do not collide. */
+export type CriMethods = RuntimeService['methods'] & ImageService['methods'] & ImageAdmin['methods'];
 
 type MessageOf<Codec> = Codec extends MessageFns<infer Message> ? Message : never;
 export type RequestOf<M extends { requestType: unknown }> = MessageOf<M['requestType']>;
@@ -33,6 +34,9 @@ export type ResponseOf<M extends { responseType: unknown }> = MessageOf<M['respo
 export type PartialRequestOf<M extends { requestType: unknown }> = DeepPartial<RequestOf<M>>;
 
 export const criServices: readonly Service[] = [RuntimeServiceDefinition, ImageServiceDefinition];
+
+/** What our own runtime serves on its socket: CRI, and tskubelet's own service for images. */
+export const services: readonly Service[] = [...criServices, ImageAdminDefinition];
 
 /** The method as grpc-js wants it; bytes are passed on without a copy. */
 export function grpcMethod(service: Service, method: Method): MethodDefinition<unknown, unknown> {

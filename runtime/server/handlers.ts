@@ -14,7 +14,7 @@ export type Handler<M> = M extends { requestType: unknown; responseType: unknown
   ? (request: RequestOf<M>, context: CallContext) => Streams extends true ? AsyncIterable<ResponseOf<M>> : Promise<ResponseOf<M>>
   : never;
 
-/** Handlers by camel-case method name, both services' in one object. A Stream… list method needs none where its List… method has one. */
+/** Handlers by camel-case method name, all services' in one object. A Stream… list method needs none where its List… method has one. */
 export type CriHandlers = { readonly [Name in keyof CriMethods]?: Handler<CriMethods[Name]> };
 
 export type UntypedUnary = (request: unknown, context: CallContext) => Promise<unknown>;

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { type CriClient, connectCri } from '../../cri-proto/client.ts';
 import { Container, ContainerEventResponse, RuntimeServiceDefinition } from '../../cri-proto/gen/api.ts';
-import { criServices } from '../../cri-proto/service.ts';
+import { services } from '../../cri-proto/service.ts';
 import { CriError, failedPrecondition, notFound } from '../errors.ts';
 import type { CriHandlers } from './handlers.ts';
 import { type CriServer, startCriServer } from './server.ts';
@@ -64,9 +64,11 @@ test('a unary call reaches its handler whole and returns its answer whole', asyn
 
 test('every method without a handler answers UNIMPLEMENTED and its own name', async () => {
   await withServer({}, async (client) => {
-    const calls = { ...client.runtime, ...client.image } as { [key: string]: () => Promise<unknown> | AsyncIterable<unknown> };
-    const methods = criServices.flatMap((service) => Object.entries(service.methods));
-    assert.equal(methods.length, 43);
+    const calls = { ...client.runtime, ...client.image, ...client.admin } as {
+      [key: string]: () => Promise<unknown> | AsyncIterable<unknown>;
+    };
+    const methods = services.flatMap((service) => Object.entries(service.methods));
+    assert.equal(methods.length, 43 + 2);
     for (const [key, method] of methods) {
       const call = async () => {
         const answer = calls[key]?.();

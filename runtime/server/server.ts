@@ -1,6 +1,6 @@
-// Serves RuntimeService and ImageService on a unix socket. It knows transport, deadlines and errors; what a call does is its handler's.
+// Serves the CRI services and our own on a unix socket. It knows transport, deadlines and errors; what a call does is its handler's.
 import { Server, ServerCredentials, type ServerUnaryCall, type ServerWritableStream, type sendUnaryData } from '@grpc/grpc-js';
-import { criServices, grpcMethod, type Method } from '../../cri-proto/service.ts';
+import { grpcMethod, type Method, services } from '../../cri-proto/service.ts';
 import { codeOf, unavailable } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { Calls } from './calls.ts';
@@ -44,7 +44,7 @@ export async function startCriServer(options: CriServerOptions): Promise<CriServ
     'grpc.enable_channelz': 0,
   });
   const calls = new Calls();
-  for (const service of criServices) {
+  for (const service of services) {
     const answers = Object.entries(service.methods).map(([key, method]) => ({
       key,
       definition: grpcMethod(service, method),
