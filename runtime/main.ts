@@ -1,21 +1,31 @@
 // Wires the runtime by hand and runs it: lock, kernel facilities, reconciliation, then the socket.
+
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { openNetwork } from '../cni/client.ts';
 import { detectCgroupHost } from './cgroup/host.ts';
-import { cgroupProblem, ensureCgroupRoot, gatherCgroupRootFacts, planCgroupRoot } from './cgroup/root.ts';
+import {
+  type CgroupRoot,
+  cgroupProblem,
+  ensureCgroupRoot,
+  gatherCgroupRootFacts,
+  planCgroupRoot,
+  removeCgroupRoot,
+} from './cgroup/root.ts';
 import type { CgroupSettings, RuntimeContext } from './context.ts';
-import { createHash } from 'node:crypto';
-import type { ImageStore } from './image/store.ts';
 import { openImageStore } from './image/open.ts';
+import type { ImageStore } from './image/store.ts';
+import { lockDirectory } from './lock.ts';
 import { openLogPump } from './log/open.ts';
-import { lockRootDir } from './lock.ts';
 import type { Logger } from './logger.ts';
 import { planPaths } from './paths.ts';
 import { openEvents } from './process/events.ts';
 import { reconcile } from './reconcile.ts';
+import { openRunDir } from './run-dir.ts';
 import { startCriServer } from './server/server.ts';
 import { containerHandlers } from './service/containers.ts';
+import { imageAdminHandlers } from './service/image-admin.ts';
 import { imageHandlers } from './service/images.ts';
 import { createLifecycleEvents } from './service/lifecycle-events.ts';
 import { nodeHandlers } from './service/node.ts';
@@ -35,14 +45,16 @@ export interface RuntimeOptions {
   readonly allowNoLimits: boolean;
   /** Where the CRI socket is; <run-dir>/cri.sock by default. */
   readonly socket?: string;
-  readonly faultPoint?: (name: string) => void;
 }
 
 export interface Runtime {
   readonly socket: string;
   readonly images: ImageStore;
-  /** Containers run on. */
-  close(): Promise<void>;
+  /**
+   * Containers run on; gives the number of sandboxes that are left. When none is, what was made for this node on the machine goes too:
+   * bridge, nft table, cgroup root, the keeper of the log pipe, run-dir. Images stay in root-dir.
+   */
+  close(): Promise<number>;
 }
 
 /** "" for the default run-dir, else 6 hex digits that make host-wide names unique to this node. */
@@ -50,19 +62,45 @@ export function nodeSuffix(runDir: string): string {
   return path.resolve(runDir) === DEFAULT_RUN_DIR ? '' : createHash('sha256').update(path.resolve(runDir)).digest('hex').slice(0, 6);
 }
 
+/** Where the crash tests make the daemon die: the environment names the point. */
+function faultPoint(name: string): void {
+  if (process.env.TSKUBELET_FAULT_POINT === name) process.kill(process.pid, 'SIGKILL');
+}
+
 export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   const { rootDir, runDir, logger } = options;
-  const lock = lockRootDir(rootDir);
+  const paths = planPaths(rootDir, runDir);
+  // The disk's word, not the memory's: it holds also when a start failed half way.
+  const sandboxesLeft = () => namesIn(paths.sandboxes).length;
+  const nothingLeft = () => sandboxesLeft() === 0 && namesIn(paths.containers).length === 0;
+  const lock = lockDirectory(rootDir, '--root-dir');
   const closers: (() => Promise<void> | void)[] = [() => lock.release()];
   const close = async () => {
     for (const closer of closers.splice(0).reverse()) await closer();
+    return sandboxesLeft();
   };
   try {
-    const paths = planPaths(rootDir, runDir);
-    for (const directory of [paths.sandboxes, paths.containers, paths.network, path.join(runDir, 'containers'), path.join(runDir, 'sandboxes')])
+    const run = openRunDir(runDir, rootDir);
+    const runLock = lockDirectory(runDir, '--run-dir');
+    closers.push(() => {
+      const clean = nothingLeft();
+      if (clean) run.empty();
+      runLock.release();
+      if (clean) run.remove();
+    });
+    for (const directory of [
+      paths.sandboxes,
+      paths.containers,
+      paths.network,
+      path.join(runDir, 'containers'),
+      path.join(runDir, 'sandboxes'),
+    ])
       fs.mkdirSync(directory, { recursive: true, mode: 0o711 });
     const suffix = nodeSuffix(runDir);
-    const cgroups = await openCgroups(options, suffix);
+    const { place, ...cgroups } = await openCgroups(options, suffix);
+    closers.push(async () => {
+      if (place !== undefined && nothingLeft()) await removeCgroupRoot(cgroups.host, place);
+    });
     const events = await openEvents(paths.events);
     closers.push(() => events.close());
     const images = await openImageStore({
@@ -78,7 +116,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       podCidrs: options.podCidrs,
       onNotice: (sentence) => logger.warn({}, sentence),
     });
-    closers.push(() => network.close());
+    closers.push(() => network.close({ remove: nothingLeft() }));
     const pump = await openLogPump({ runDir, logger, shimCgroup: cgroups.shimDir });
     closers.push(() => pump.close());
     let recordId = Date.now() >>> 0;
@@ -100,13 +138,19 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         recordId = (recordId + 1) >>> 0;
         return recordId;
       },
-      faultPoint: options.faultPoint ?? (() => undefined),
+      faultPoint,
     };
     await reconcile(context);
     const socketPath = options.socket ?? paths.socket;
     const server = await startCriServer({
       socketPath,
-      handlers: { ...nodeHandlers(context), ...sandboxHandlers(context), ...containerHandlers(context), ...imageHandlers(context) },
+      handlers: {
+        ...nodeHandlers(context),
+        ...sandboxHandlers(context),
+        ...containerHandlers(context),
+        ...imageHandlers(context),
+        ...imageAdminHandlers(context),
+      },
       logger,
     });
     closers.push(() => server.close());
@@ -117,7 +161,14 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   }
 }
 
-async function openCgroups({ cgroupRoot, allowNoLimits, logger }: RuntimeOptions, suffix: string): Promise<CgroupSettings> {
+function namesIn(directory: string): string[] {
+  return fs.existsSync(directory) ? fs.readdirSync(directory) : [];
+}
+
+async function openCgroups(
+  { cgroupRoot, allowNoLimits, logger }: RuntimeOptions,
+  suffix: string,
+): Promise<CgroupSettings & { readonly place?: CgroupRoot }> {
   const host = detectCgroupHost();
   const problem = cgroupProblem(host);
   if (problem !== undefined) {
@@ -128,5 +179,5 @@ async function openCgroups({ cgroupRoot, allowNoLimits, logger }: RuntimeOptions
   const place = planCgroupRoot(gatherCgroupRootFacts(host, { ...(cgroupRoot === undefined ? {} : { flag: cgroupRoot }), suffix }));
   await ensureCgroupRoot(host, place);
   const shimDir = host.unified === undefined ? undefined : path.join(host.unified, place.shims);
-  return { host, root: place.root === '/' ? '' : place.root, enabled: true, shimDir };
+  return { host, root: place.root === '/' ? '' : place.root, enabled: true, shimDir, place };
 }
