@@ -1,5 +1,6 @@
 // Owns attach, detach and reconcile: journal first, then the steps, and everything taken back when one fails.
 import path from 'node:path';
+import { hasCode } from '../runtime/linux/errno.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
@@ -9,12 +10,18 @@ import { Leases } from './host-local.ts';
 import type { Cidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { loopback } from './loopback.ts';
+import { Nat } from './nat.ts';
 import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
 import { resolvePodCidrs } from './pod-cidr.ts';
+import { Portmap } from './portmap.ts';
 import { readBootId } from './state-file.ts';
 import { Turns } from './turns.ts';
 
 const IFNAME_CHARACTERS = 15;
+
+/** How a kernel without nf_tables, without its inet family, or without NAT refuses the table. */
+const UNSUPPORTED = ['EPROTONOSUPPORT', 'EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT'];
+const withoutNat = 'this kernel has no nf_tables: pods reach each other and this machine, but nothing beyond it, and have no hostPorts';
 
 /** Opens the pod network. A host on which it cannot be gives a network that is not ready and says why; only wrong options throw. */
 export async function openNetwork(options: NetworkOptions): Promise<Network> {
@@ -27,6 +34,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   await records.load();
   await leases.load();
   const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases });
+  network.openNat();
   await network.refresh().catch(() => undefined);
   return network;
 }
@@ -45,19 +53,25 @@ class PodNetwork implements Network {
   readonly #leases: Leases;
   readonly #socket = new NetlinkSocket(NETLINK_ROUTE);
   readonly #turns = new Turns();
+  readonly #portmap: Portmap;
   readonly #plugins: readonly Plugin[];
+  #nat: Nat | undefined;
+  readonly #faultPoint: (name: string) => void;
   #cidrs: Cidr[];
   #host: HostNetwork | undefined;
   #status: NetworkStatus = { ready: false, reason: 'NetworkStarting', message: 'the pod network is being set up' };
 
   constructor(options: NetworkOptions, bridge: string, bootId: string, { cidrs, records, leases }: Parts) {
     this.#options = options;
+    this.#faultPoint = options.faultPoint ?? (() => undefined);
     this.#bridge = bridge;
     this.#bootId = bootId;
     this.#cidrs = cidrs;
     this.#records = records;
     this.#leases = leases;
-    this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), loopback];
+    this.#portmap = new Portmap(() => this.#nat);
+    this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), loopback, this.#portmap];
+    for (const record of records.all()) if (record.state === 'attached') this.#portmap.resume(record);
   }
 
   attach(request: AttachRequest): Promise<Attachment> {
@@ -68,6 +82,25 @@ class PodNetwork implements Network {
         throw new Error(`attach sandbox ${request.sandboxId} (${request.namespace}/${request.name}) to the network`, { cause });
       }
     });
+  }
+
+  /** Opens the table. Without it the network works, but for NAT and hostPorts. */
+  openNat(): void {
+    const { stateDir, suffix, onNotice } = this.#options;
+    try {
+      this.#nat = new Nat({
+        stateFile: path.join(stateDir, 'nftables.json'),
+        content: () => ({
+          table: `tskubelet${suffix}`,
+          bridge: this.#bridge,
+          cidrs: this.#host?.cidrs ?? this.#cidrs,
+          hostPorts: this.#portmap.hostPorts(),
+        }),
+        onNotice,
+      });
+    } catch (error) {
+      onNotice(`${withoutNat}: ${(error as Error).message}`);
+    }
   }
 
   async #attach(request: AttachRequest): Promise<Attachment> {
@@ -101,18 +134,21 @@ class PodNetwork implements Network {
   }
 
   async #addAll(record: AttachmentRecord, netnsFd: number): Promise<AttachmentRecord> {
-    const faultPoint = this.#options.faultPoint ?? (() => undefined);
-    await this.#records.put(record);
+    const faultPoint = this.#faultPoint;
+    this.#portmap.claim(record);
     let sandbox: NetlinkSocket | undefined;
     try {
+      await this.#records.put(record);
+      faultPoint('recorded');
       sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
       const added = await addAll(this.#plugins, record, { netnsFd, sandbox }, faultPoint);
       const attached: AttachmentRecord = { ...added, state: 'attached' };
       await this.#records.put(attached);
-      faultPoint('attached');
       return attached;
     } catch (error) {
-      if (!(error instanceof UndoError)) await this.#records.delete(record.sandboxId);
+      const undo = await delAll(this.#plugins, record, faultPoint);
+      if (undo.length > 0) throw new UndoError(error, undo);
+      await this.#records.delete(record.sandboxId);
       throw error;
     } finally {
       sandbox?.close();
@@ -140,7 +176,7 @@ class PodNetwork implements Network {
 
   /** When part of it fails, the record stays, and a later detach or reconcile takes up where this one stopped. */
   async #release(record: AttachmentRecord): Promise<void> {
-    const failures = await delAll(this.#plugins, record, this.#options.faultPoint);
+    const failures = await delAll(this.#plugins, record, this.#faultPoint);
     if (failures.length > 0) throw new Error(`detach sandbox ${record.sandboxId} from the network`, { cause: failures[0] });
     await this.#records.delete(record.sandboxId);
   }
@@ -171,6 +207,7 @@ class PodNetwork implements Network {
           records: this.#records.all(),
           onNotice: this.#options.onNotice,
         });
+        await this.#ensureNat();
         this.#status = { ready: true, reason: '', message: '' };
       } catch (error) {
         this.#host = undefined;
@@ -178,6 +215,17 @@ class PodNetwork implements Network {
         throw error;
       }
     });
+  }
+
+  async #ensureNat(): Promise<void> {
+    try {
+      await this.#nat?.ensure();
+    } catch (error) {
+      if (!hasCode(error, ...UNSUPPORTED)) throw error;
+      await this.#nat?.close({ remove: false });
+      this.#nat = undefined;
+      this.#options.onNotice(`${withoutNat}: ${(error as Error).message}`);
+    }
   }
 
   #ready(): HostNetwork {
@@ -197,6 +245,7 @@ class PodNetwork implements Network {
   async close({ remove = false }: { remove?: boolean } = {}): Promise<void> {
     const attached = this.#records.all().length;
     if (remove && attached > 0) throw new Error(`the pod network has ${attached} attached sandboxes and stays`);
+    await this.#nat?.close({ remove });
     if (remove) await deleteLink(this.#bridge);
     this.#socket.close();
   }

@@ -28,7 +28,7 @@ export class UndoError extends AggregateError {
   }
 }
 
-/** Runs `add` of each step in order. When one fails, takes back that step and those before it, and throws. */
+/** Runs `add` of each step in order. When it throws, the caller takes back whatever was made by delAll. */
 export async function addAll(
   plugins: readonly Plugin[],
   record: AttachmentRecord,
@@ -36,34 +36,23 @@ export async function addAll(
   faultPoint: (name: string) => void,
 ): Promise<AttachmentRecord> {
   let current = record;
-  try {
-    for (const plugin of plugins) {
-      faultPoint(`before ${plugin.type}`);
-      current = await plugin.add(current, context);
-      faultPoint(`after ${plugin.type}`);
-    }
-    return current;
-  } catch (error) {
-    const undo = await delAll(plugins, current, faultPoint);
-    if (undo.length > 0) throw new UndoError(error, undo);
-    throw error;
+  for (const plugin of plugins) {
+    current = await plugin.add(current, context);
+    faultPoint(`added ${plugin.type}`);
   }
+  return current;
 }
 
 /** Runs `del` of each step in reverse, all of them whatever fails; gives the failures. */
-export async function delAll(
-  plugins: readonly Plugin[],
-  record: AttachmentRecord,
-  faultPoint: (name: string) => void = () => undefined,
-): Promise<unknown[]> {
+export async function delAll(plugins: readonly Plugin[], record: AttachmentRecord, faultPoint: (name: string) => void): Promise<unknown[]> {
   const failures: unknown[] = [];
   for (const plugin of plugins.toReversed()) {
     try {
       await plugin.del(record);
-      faultPoint(`deleted ${plugin.type}`);
     } catch (error) {
       failures.push(error);
     }
+    faultPoint(`deleted ${plugin.type}`);
   }
   return failures;
 }

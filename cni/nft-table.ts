@@ -1,0 +1,230 @@
+// Owns what tskubelet's nftables table says: masquerading and hostPorts, as data. Pure; nat.ts puts it into the kernel.
+//
+//   prerouting, output ── destination is this host ──▶ hostports ── port in a map ──▶ dnat to the pod
+//   postrouting: pods to other networks, localhost to a hostPort, a pod to its own hostPort ──▶ masquerade
+//
+// A hostPort is an element of a map, not a rule: pods come and go without a change to any chain.
+import type { Request } from '../runtime/linux/netlink.ts';
+import { bitsOf, type Cidr, type Family, type IpAddress, ipBytes, parseCidr } from './ip.ts';
+import {
+  CT_STATE_ESTABLISHED,
+  CT_STATE_RELATED,
+  compare,
+  ctState,
+  dnat,
+  drop,
+  type Expression,
+  fibDaddrType,
+  hostU32,
+  jump,
+  lookup,
+  mask,
+  masquerade,
+  meta,
+  payload,
+  RTN_LOCAL,
+  word,
+} from './nft-expression.ts';
+import {
+  addChain,
+  addRule,
+  addSet,
+  addTable,
+  type BaseChain,
+  concatenate,
+  deleteTable,
+  type Element,
+  type Rule,
+  type SetDefinition,
+} from './nft-message.ts';
+
+export interface TableConfig {
+  readonly table: string;
+  readonly bridge: string;
+  readonly cidrs: readonly Cidr[];
+}
+
+export interface HostPort {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly hostPort: number;
+  /** Absent: every address of the host. */
+  readonly hostIp?: IpAddress;
+  readonly address: IpAddress;
+  readonly containerPort: number;
+}
+
+const protocolNumbers = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+const ADDRESS = { 4: 'ipv4_addr', 6: 'ipv6_addr' } as const;
+
+const setsOf = (family: Family): SetDefinition[] => [
+  { name: `hairpin${family}`, key: [ADDRESS[family], ADDRESS[family]] },
+  { name: `hostport${family}`, key: ['inet_proto', 'inet_service'], data: [ADDRESS[family], 'inet_service'] },
+  { name: `hostip${family}`, key: [ADDRESS[family], 'inet_proto', 'inet_service'], data: [ADDRESS[family], 'inet_service'] },
+];
+
+export const sets: readonly SetDefinition[] = [...setsOf(4), ...setsOf(6)];
+
+const chains: readonly { readonly name: string; readonly base?: BaseChain }[] = [
+  { name: 'hostports' },
+  { name: 'prerouting', base: { type: 'nat', hook: 'prerouting', priority: -100 } },
+  { name: 'output', base: { type: 'nat', hook: 'output', priority: -100 } },
+  { name: 'postrouting', base: { type: 'nat', hook: 'postrouting', priority: 100 } },
+  { name: 'input', base: { type: 'filter', hook: 'input', priority: 0 } },
+];
+
+/** The table without elements, in place of what was there: one transaction. */
+export function planTable({ table, bridge, cidrs }: TableConfig): Request[] {
+  return [
+    // Deleting needs it to exist.
+    addTable(table),
+    deleteTable(table),
+    addTable(table),
+    ...sets.map((set, i) => addSet(table, set, i + 1)),
+    ...chains.map(({ name, base }) => addChain(table, name, base)),
+    ...planRules(bridge, cidrs).map((rule) => addRule(table, rule)),
+  ];
+}
+
+const LOOPBACK = parseCidr('127.0.0.0/8');
+
+export function planRules(bridge: string, cidrs: readonly Cidr[]): Rule[] {
+  const local = [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')];
+  return [
+    { chain: 'prerouting', comment: 'to an address of this host', expressions: local },
+    { chain: 'output', comment: 'to an address of this host', expressions: local },
+    ...([4, 6] as const).flatMap(hostPortRules),
+    ...cidrs.map((cidr) => ({
+      chain: 'postrouting',
+      comment: 'pods to other networks',
+      expressions: [...within('source', cidr), ...interfaceIs('oifname', 'neq', bridge), masquerade],
+    })),
+    {
+      chain: 'postrouting',
+      comment: 'localhost to a hostPort',
+      expressions: [...within('source', LOOPBACK), ...interfaceIs('oifname', 'eq', bridge), masquerade],
+    },
+    ...([4, 6] as const).map(hairpinRule),
+    {
+      // route_localnet on the bridge would let a pod reach what listens on 127.0.0.1 alone (CVE-2020-8558).
+      chain: 'input',
+      comment: 'pods stay out of localhost',
+      expressions: [
+        ...interfaceIs('iifname', 'eq', bridge),
+        ...within('destination', LOOPBACK),
+        ctState(),
+        mask(hostU32(CT_STATE_ESTABLISHED | CT_STATE_RELATED)),
+        compare('eq', hostU32(0)),
+        drop,
+      ],
+    },
+  ];
+}
+
+const NFPROTO = { 4: 2, 6: 10 } as const;
+const isFamily = (family: Family): Expression[] => [meta('nfproto'), compare('eq', Buffer.of(NFPROTO[family]))];
+
+/** Offset of an address in the IP header. */
+const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destination: 24 } } as const;
+const address = (family: Family, which: 'source' | 'destination', into: number): Expression =>
+  payload('network', offsets[family][which], bitsOf(family) / 8, into);
+
+function within(which: 'source' | 'destination', { family, first, prefixLength }: Cidr): Expression[] {
+  const bits = BigInt(bitsOf(family));
+  const ones = ((1n << bits) - 1n) ^ ((1n << (bits - BigInt(prefixLength))) - 1n);
+  return [
+    ...isFamily(family),
+    address(family, which, 1),
+    mask(ipBytes({ family, value: ones })),
+    compare('eq', ipBytes({ family, value: first })),
+  ];
+}
+
+function interfaceIs(key: 'iifname' | 'oifname', operator: 'eq' | 'neq', name: string): Expression[] {
+  // The register holds all of IFNAMSIZ.
+  const bytes = Buffer.alloc(16);
+  bytes.write(name);
+  return [meta(key), compare(operator, bytes)];
+}
+
+/** Destination ports of TCP, UDP and SCTP stand at the same place. */
+const destinationPort = (into: number): Expression => payload('transport', 2, 2, into);
+
+// The map's data replaces the key: the address in NFT_REG_1, the port in the register after it.
+const hostPortRules = (family: Family): Rule[] => {
+  const words = family === 4 ? 1 : 4;
+  const translate = dnat(family, word(0), word(words));
+  return [
+    {
+      chain: 'hostports',
+      comment: `hostPort of one IPv${family} address`,
+      expressions: [
+        ...isFamily(family),
+        address(family, 'destination', 1),
+        meta('l4proto', word(words)),
+        destinationPort(word(words + 1)),
+        lookup(`hostip${family}`, 1, 1),
+        translate,
+      ],
+    },
+    {
+      chain: 'hostports',
+      comment: `hostPort of every IPv${family} address`,
+      expressions: [...isFamily(family), meta('l4proto', word(0)), destinationPort(word(1)), lookup(`hostport${family}`, 1, 1), translate],
+    },
+  ];
+};
+
+const hairpinRule = (family: Family): Rule => ({
+  chain: 'postrouting',
+  comment: 'a pod to its own hostPort',
+  expressions: [
+    ...isFamily(family),
+    address(family, 'source', word(0)),
+    address(family, 'destination', family === 4 ? word(1) : 2),
+    lookup(`hairpin${family}`, 1),
+    masquerade,
+  ],
+});
+
+const portBytes = (port: number): Buffer => Buffer.of(port >> 8, port & 0xff);
+
+/** Elements of every set, by set and by their key in hex. */
+export type Elements = ReadonlyMap<string, ReadonlyMap<string, Element>>;
+
+export function planElements(hostPorts: readonly HostPort[]): Elements {
+  const elements = new Map(sets.map(({ name }) => [name, new Map<string, Element>()]));
+  const put = (set: string, element: Element) => elements.get(set)?.set(element.key.toString('hex'), element);
+  for (const { protocol, hostPort, hostIp, address: target, containerPort } of hostPorts) {
+    const bytes = ipBytes(target);
+    const service = [Buffer.of(protocolNumbers[protocol]), portBytes(hostPort)];
+    const data = concatenate(bytes, portBytes(containerPort));
+    put(`hairpin${target.family}`, { key: concatenate(bytes, bytes) });
+    if (hostIp === undefined) put(`hostport${target.family}`, { key: concatenate(...service), data });
+    else put(`hostip${target.family}`, { key: concatenate(ipBytes(hostIp), ...service), data });
+  }
+  return elements;
+}
+
+export interface ElementChange {
+  readonly set: string;
+  readonly added: readonly Element[];
+  readonly deleted: readonly Element[];
+}
+
+/** From what is there to what should be. A changed element is deleted and added: the kernel refuses other data for a key. */
+export function planChanges(present: Elements, wanted: Elements): ElementChange[] {
+  return sets.flatMap(({ name }) => {
+    const there = present.get(name) ?? new Map<string, Element>();
+    const should = wanted.get(name) ?? new Map<string, Element>();
+    const same = (a: Element | undefined, b: Element) => a !== undefined && (a.data ?? a.key).equals(b.data ?? b.key);
+    const added = [...should].filter(([key, element]) => !same(there.get(key), element)).map(([, element]) => element);
+    const deleted = [...there]
+      .filter(([key, element]) => {
+        const other = should.get(key);
+        return other === undefined || !same(other, element);
+      })
+      .map(([, element]) => element);
+    return added.length + deleted.length === 0 ? [] : [{ set: name, added, deleted }];
+  });
+}
