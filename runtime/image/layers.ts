@@ -1,0 +1,142 @@
+// Owns the unpacked layers: <dir>/layers/<name>/{layer.json,fs}. A layer is named by its chain ID, because directories that it needs but
+// does not describe take their attributes from the layers below it. It appears whole, by one rename, or not at all.
+import { randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { readJsonFile } from '../state/json-file.ts';
+import { copyDirectoryAttributes } from './clone-tree.ts';
+import { readdirIfThere } from './content.ts';
+import type { Unpacked } from './unpack.ts';
+
+/** Written beside a layer's files, before the rename. */
+interface LayerRecord {
+  readonly chainId: string;
+  readonly sizeBytes: number;
+  readonly inodes: number;
+}
+
+/** What a maker of layers gets: an empty directory to fill, and the directory of the layer below once that one is whole. */
+export type MakeLayer = (fsDir: string, below: () => Promise<string | undefined>) => Promise<Unpacked>;
+
+export interface LayerStore {
+  has(chainId: string): boolean;
+  /** The directory for overlayfs' lowerdir. Throws when the layer is absent. */
+  directory(chainId: string): string;
+  usage(chainId: string): { sizeBytes: number; inodes: number };
+  /** Makes the layers of a chain that are absent, at the same time, each finished after the one below it. */
+  ensure(chain: readonly string[], make: (index: number) => MakeLayer): Promise<void>;
+  /** Keeps layers from being collected until released. */
+  lease(chain: readonly string[]): () => void;
+  /** Removes every layer that is neither live nor leased. `live` is asked anew before each removal, since pulls go on meanwhile. */
+  collect(live: () => Iterable<string>): Promise<void>;
+  /** The lowerdir of images without layers. */
+  emptyDirectory(): string;
+}
+
+/** 96 bits of the chain ID keep mount options of many layers below the page that mount(2) takes; layer.json has the whole of it. */
+function nameOf(chainId: string): string {
+  return chainId.slice(chainId.indexOf(':') + 1).slice(0, 24);
+}
+
+export function createLayerStore(dir: string, ingestDir: string): LayerStore {
+  const making = new Map<string, Promise<void>>();
+  const leases = new Map<string, number>();
+  const known = new Map<string, LayerRecord>();
+  const home = (chainId: string): string => path.join(dir, nameOf(chainId));
+  const fsOf = (chainId: string): string => path.join(home(chainId), 'fs');
+
+  function record(chainId: string): LayerRecord | undefined {
+    const found = known.get(chainId) ?? (readJsonFile(path.join(home(chainId), 'layer.json')) as LayerRecord | undefined);
+    if (found === undefined) return undefined;
+    if (found.chainId !== chainId) throw new Error(`the layers ${chainId} and ${found.chainId} share the directory ${home(chainId)}`);
+    known.set(chainId, found);
+    return found;
+  }
+
+  async function makeLayer(chain: readonly string[], index: number, lower: Promise<void>, make: MakeLayer): Promise<void> {
+    const chainId = chain[index] ?? '';
+    const temporary = path.join(ingestDir, `layer-${randomUUID()}`);
+    const fsDir = path.join(temporary, 'fs');
+    const below = async (): Promise<string | undefined> => {
+      await lower;
+      const parent = chain[index - 1];
+      return parent === undefined ? undefined : fsOf(parent);
+    };
+    try {
+      await fs.promises.mkdir(fsDir, { recursive: true, mode: 0o755 });
+      const unpacked = await make(fsDir, below);
+      await below();
+      await inheritAttributes(fsDir, unpacked.impliedDirectories, chain.slice(0, index).map(fsOf).reverse());
+      const { sizeBytes, inodes } = unpacked;
+      await fs.promises.writeFile(path.join(temporary, 'layer.json'), JSON.stringify({ chainId, sizeBytes, inodes } satisfies LayerRecord));
+      await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
+      await fs.promises.rename(temporary, home(chainId));
+    } catch (error) {
+      await fs.promises.rm(temporary, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  function start(chain: readonly string[], index: number, lower: Promise<void>, make: MakeLayer): Promise<void> {
+    const chainId = chain[index] ?? '';
+    const started = makeLayer(chain, index, lower, make).finally(() => making.delete(chainId));
+    making.set(chainId, started);
+    return started;
+  }
+
+  return {
+    has: (chainId) => record(chainId) !== undefined,
+    directory: (chainId) => {
+      if (record(chainId) === undefined) throw new Error(`the layer ${chainId} is not in ${dir}`);
+      return fsOf(chainId);
+    },
+    usage: (chainId) => record(chainId) ?? { sizeBytes: 0, inodes: 0 },
+    ensure: async (chain, make) => {
+      let lower = Promise.resolve();
+      const work = chain.map((chainId, index) => {
+        lower = making.get(chainId) ?? (record(chainId) === undefined ? start(chain, index, lower, make(index)) : Promise.resolve());
+        return lower;
+      });
+      // All of them have ended when this does, so that a failed pull leaves nothing running.
+      const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+    },
+    lease: (chain) => {
+      for (const chainId of chain) leases.set(chainId, (leases.get(chainId) ?? 0) + 1);
+      return () => {
+        for (const chainId of chain) leases.set(chainId, (leases.get(chainId) ?? 1) - 1);
+      };
+    },
+    collect: async (live) => {
+      await fs.promises.mkdir(ingestDir, { recursive: true, mode: 0o700 });
+      for (const name of await readdirIfThere(dir)) {
+        const leased = [...leases].filter(([, count]) => count > 0).map(([chainId]) => chainId);
+        if (name === 'empty' || [...live(), ...leased].some((chainId) => nameOf(chainId) === name)) continue;
+        // Out of the way first, in the same turn as the decision: a layer that is half removed must not look like one.
+        const doomed = path.join(ingestDir, `removed-${randomUUID()}`);
+        fs.renameSync(path.join(dir, name), doomed);
+        for (const chainId of known.keys()) if (nameOf(chainId) === name) known.delete(chainId);
+        await fs.promises.rm(doomed, { recursive: true, force: true });
+      }
+    },
+    emptyDirectory: () => {
+      const empty = path.join(dir, 'empty', 'fs');
+      fs.mkdirSync(empty, { recursive: true, mode: 0o755 });
+      return empty;
+    },
+  };
+}
+
+/** Gives directories that a layer only implied the attributes that they have in the topmost layer below. */
+async function inheritAttributes(fsDir: string, directories: readonly string[], lower: readonly string[]): Promise<void> {
+  for (const [i, directory] of directories.entries()) {
+    const relative = Buffer.from(`/${directory}`, 'latin1');
+    const found = lower.map((layer) => Buffer.concat([Buffer.from(layer), relative])).find(isDirectory);
+    if (found !== undefined) copyDirectoryAttributes(found, Buffer.concat([Buffer.from(fsDir), relative]));
+    if (i % 64 === 63) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function isDirectory(file: Buffer): boolean {
+  return fs.lstatSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}

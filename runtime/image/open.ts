@@ -1,0 +1,264 @@
+// Owns the wiring of the image store: content, layers, index, snapshots and the three ways by which an image comes.
+import fs from 'node:fs';
+import path from 'node:path';
+import { waitSyscall } from '../linux/syscall.ts';
+import type { Logger } from '../logger.ts';
+import { Serial } from '../serial.ts';
+import { createContentStore } from './content.ts';
+import { digestOf } from './digest.ts';
+import { builtInHostImages, describeHostImage, fileIdentity, type HostImage, makeHostLayer } from './host-image.ts';
+import { addImage, chainOf, findImage, imageOf, openImageIndex } from './image-index.ts';
+import { importArchive } from './import.ts';
+import { createLayerStore } from './layers.ts';
+import { parseConfig } from './manifest.ts';
+import { type OverlaySupport, probeOverlay } from './overlay-probe.ts';
+import type { ImageParts } from './parts.ts';
+import { pullImage } from './pull.ts';
+import { formatReference, parseReference } from './reference.ts';
+import { createSnapshotStore } from './snapshot.ts';
+import type { ImageStore } from './store.ts';
+import { createUnpackPool } from './unpack-pool.ts';
+
+export interface ImageStoreOptions {
+  readonly dir: string;
+  readonly runDir: string;
+  readonly logger: Logger;
+  readonly registryConfigDir?: string;
+}
+
+/** Opens the image store in `dir`; one process at a time may write to it. */
+export async function openImageStore(options: ImageStoreOptions): Promise<ImageStore> {
+  const { dir, runDir, logger } = options;
+  const ingestDir = path.join(dir, 'ingest');
+  await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
+  const content = createContentStore(path.join(dir, 'content'));
+  const layers = createLayerStore(path.join(dir, 'layers'), ingestDir);
+  const pool = createUnpackPool();
+  const index = openImageIndex(
+    path.join(dir, 'index.json'),
+    (record) => content.has(record.id) && chainOf(record).every(layers.has),
+    ({ id, repoTags }) => logger.warn({ id, repoTags }, 'an image of the index has lost layers or its config and must be pulled again'),
+  );
+  // One at a time: an image becoming visible, and the removal of what no image needs.
+  const changes = new Serial();
+  const pulls = new Map<string, { id: Promise<string>; abort: AbortController; waiting: number }>();
+  const hosts = new Map<string, Promise<string>>();
+  /** Built-in host images that were removed: they come back by a pull, not by being asked about. */
+  const removedHosts = new Set<string>();
+  let probed: OverlaySupport | undefined;
+  const support = (): OverlaySupport => (probed ??= probeOverlay(dir));
+  const snapshots = createSnapshotStore(dir, runDir, logger, support);
+
+  const parts: ImageParts = {
+    ingestDir,
+    layers,
+    pool,
+    logger,
+    support,
+    commit: ({ documents, ...image }) =>
+      changes.run(async () => {
+        for (const [digest, bytes] of documents) await content.put(bytes, digest);
+        await syncFilesystem(dir);
+        index.replace(addImage(index.records(), { ...image, blobs: [...documents.keys()] }));
+      }),
+  };
+
+  function liveChains(): string[] {
+    return [...index.records().flatMap(chainOf), ...snapshots.usedChains()];
+  }
+
+  function collect(): Promise<void> {
+    return changes.run(async () => {
+      await layers.collect(liveChains);
+      await content.collect(new Set(index.records().flatMap(({ blobs }) => blobs)));
+    });
+  }
+
+  /** Makes a host image unless the one that is there is still what the host has. */
+  async function ensureHostImage(name: string, describe: () => Promise<HostImage>): Promise<string> {
+    const present = findImage(index.records(), name);
+    if (present?.host !== undefined && (await isUnchanged(present.host.sources))) return present.id;
+    const { steps, diffId, config, sources } = await describe();
+    const id = digestOf(config);
+    const release = layers.lease([diffId]);
+    try {
+      await layers.ensure([diffId], () => (fsDir) => makeHostLayer(fsDir, steps));
+      await parts.commit({
+        id,
+        repoTags: [name],
+        repoDigests: [],
+        diffIds: [diffId],
+        sizeBytes: layers.usage(diffId).sizeBytes,
+        pinned: true,
+        config: parseConfig(config).config,
+        host: { sources },
+        documents: new Map([[id, config]]),
+      });
+    } finally {
+      release();
+    }
+    if (present !== undefined && present.id !== id) await collect();
+    logger.info({ image: name, id }, `assembled ${name} from this host's programs`);
+    return id;
+  }
+
+  function hostImage(name: string): Promise<string> | undefined {
+    const describe = builtInHostImages[name];
+    if (describe === undefined) return undefined;
+    const running = hosts.get(name) ?? ensureHostImage(name, describe).finally(() => hosts.delete(name));
+    hosts.set(name, running);
+    return running;
+  }
+
+  /** What can be run without any registry, for the sentence of a pull that could not reach one. */
+  function usableOffline(): string[] {
+    return [...new Set([...Object.keys(builtInHostImages), ...index.records().flatMap(({ repoTags }) => repoTags)])];
+  }
+
+  return {
+    pull: async (text, { auth, signal } = {}) => {
+      signal?.throwIfAborted();
+      const reference = parseReference(text);
+      const name = formatReference(reference);
+      const host = hostImage(name);
+      if (host !== undefined) {
+        removedHosts.delete(name);
+        return host;
+      }
+      // "localhost" without a port names images that were made or imported here.
+      const local = reference.domain === 'localhost' ? findImage(index.records(), name) : undefined;
+      if (local !== undefined) return local.id;
+      // One pull for all who want the same image with the same rights; it ends early when none of them waits any more.
+      const key = JSON.stringify([name, auth ?? {}]);
+      let pull = pulls.get(key);
+      if (pull === undefined) {
+        const abort = new AbortController();
+        const id = pullImage(parts, { text, reference, auth, signal: abort.signal, usableOffline }).finally(() => pulls.delete(key));
+        pull = { id, abort, waiting: 0 };
+        pulls.set(key, pull);
+      }
+      return waitForPull(pull, signal);
+    },
+    list: () => index.records().map(imageOf),
+    status: async (text) => {
+      const name = normalName(text);
+      if (name !== undefined && !removedHosts.has(name))
+        await hostImage(name)?.catch((error: unknown) => logAbsentHostImage(logger, name, error));
+      const record = findImage(index.records(), text);
+      return record === undefined ? undefined : imageOf(record);
+    },
+    remove: async (text) => {
+      const record = findImage(index.records(), text);
+      if (record === undefined) return;
+      for (const tag of record.repoTags) if (builtInHostImages[tag] !== undefined) removedHosts.add(tag);
+      await changes.run(async () => index.replace(index.records().filter(({ id }) => id !== record.id)));
+      await collect();
+    },
+    import: (file) => importArchive(parts, file),
+    buildHost: async (name, binaries) => {
+      const tag = hostImageName(name);
+      if (builtInHostImages[tag] !== undefined) throw new Error(`${tag} is made by tskubelet itself; choose another name`);
+      return ensureHostImage(tag, async () => describeHostImage(binaries));
+    },
+    layers: (imageId) => {
+      const record = findImage(index.records(), imageId);
+      if (record === undefined) throw new Error(`the image ${imageId} is not in the store`);
+      return { imageId: record.id, lowerDirs: lowerDirsOf(chainOf(record)) };
+    },
+    prepareSnapshot: async (containerId, imageId, { ownerUid, ownerGid } = {}) => {
+      const image = findImage(index.records(), imageId);
+      const record = snapshots.record(containerId) ?? (image && { imageId: image.id, chain: chainOf(image) });
+      if (record === undefined) throw new Error(`the image ${imageId} is not in the store`);
+      const release = layers.lease(record.chain);
+      try {
+        return await snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
+      } finally {
+        release();
+      }
+    },
+    removeSnapshot: async (containerId) => {
+      const chain = snapshots.record(containerId)?.chain ?? [];
+      await snapshots.remove(containerId);
+      const live = new Set(liveChains());
+      if (chain.some((chainId) => !live.has(chainId))) await collect();
+    },
+    snapshotUsage: async (containerId) => ({ mountpoint: dir, ...(await snapshots.usage(containerId)) }),
+    fsUsage: async () => {
+      const chains = new Set(liveChains());
+      const blobs = await content.usage();
+      const usages = [...chains].map((chainId) => layers.usage(chainId));
+      return {
+        mountpoint: dir,
+        usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes)),
+        inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes)),
+      };
+    },
+    reconcile: async (containerIds) => {
+      for (const id of await snapshots.ids()) if (!containerIds.has(id)) await snapshots.remove(id);
+      await fs.promises.rm(ingestDir, { recursive: true, force: true });
+      await collect();
+    },
+    close: async () => {
+      for (const { abort } of pulls.values()) abort.abort(new Error('the image store is closing'));
+      await Promise.allSettled([...[...pulls.values()].map(({ id }) => id), ...hosts.values()]);
+      await pool.close();
+    },
+  };
+
+  function lowerDirsOf(chain: readonly string[]): string[] {
+    // Where layers could not be kept apart, each holds everything below it.
+    const shown = support().whiteouts ? chain : chain.slice(-1);
+    return shown.length === 0 ? [layers.emptyDirectory()] : shown.map(layers.directory).reverse();
+  }
+}
+
+async function waitForPull(pull: { id: Promise<string>; abort: AbortController; waiting: number }, signal: AbortSignal | undefined) {
+  pull.waiting++;
+  let leave: (() => void) | undefined;
+  try {
+    if (signal === undefined) return await pull.id;
+    const left = new Promise<never>((_, reject) => {
+      leave = () => reject(signal.reason);
+      signal.addEventListener('abort', leave, { once: true });
+    });
+    return await Promise.race([pull.id, left]);
+  } finally {
+    if (leave !== undefined) signal?.removeEventListener('abort', leave);
+    if (--pull.waiting === 0) pull.abort.abort(signal?.reason ?? new Error('nobody waits for this pull'));
+  }
+}
+
+async function isUnchanged(sources: Readonly<Record<string, string>>): Promise<boolean> {
+  for (const [file, identity] of Object.entries(sources)) if ((await fileIdentity(file)) !== identity) return false;
+  return true;
+}
+
+function normalName(text: string): string | undefined {
+  try {
+    return formatReference(parseReference(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Names of host images default to localhost/…:host. */
+function hostImageName(name: string): string {
+  const tagged = name.slice(name.lastIndexOf('/') + 1).includes(':') ? name : `${name}:host`;
+  const reference = parseReference(name.includes('/') ? tagged : `localhost/${tagged}`);
+  if (reference.digest !== undefined) throw new Error(`invalid image reference ${JSON.stringify(name)}: a host image has no digest`);
+  return formatReference(reference);
+}
+
+function logAbsentHostImage(logger: Logger, image: string, error: unknown): void {
+  logger.debug({ image, error: error instanceof Error ? error.message : String(error) }, 'a host image cannot be made');
+}
+
+/** syncfs(2): the files of a layer are on disk before the index names it, however many they are. */
+async function syncFilesystem(dir: string): Promise<void> {
+  const handle = await fs.promises.open(dir, 'r');
+  try {
+    await waitSyscall('syncfs', handle.fd);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,93 @@
+// Owns authorization at a registry (distribution spec, "Token Authentication"; RFC 7617): a challenge and credentials become a header.
+
+import { adviceFor, RegistryError } from './registry-error.ts';
+import { readBody, request } from './registry-http.ts';
+import type { PullAuth } from './store.ts';
+
+const TOKEN_LIMIT_BYTES = 1024 * 1024;
+
+export interface Challenge {
+  readonly scheme: string;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+/** Parses `Bearer realm="…",service="…"`; several challenges in one header are separated too. */
+export function parseChallenges(header: string): Challenge[] {
+  const challenges: { scheme: string; parameters: Record<string, string> }[] = [];
+  const token = /\s*,?\s*([A-Za-z0-9!#$%&'*+.^_`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?/y;
+  for (let match = token.exec(header); match !== null && match[0] !== ''; match = token.exec(header)) {
+    const [, name = '', quoted, plain] = match;
+    const value = quoted?.replace(/\\(.)/g, '$1') ?? plain;
+    if (value === undefined) challenges.push({ scheme: name.toLowerCase(), parameters: {} });
+    else {
+      const current = challenges.at(-1);
+      if (current !== undefined) current.parameters[name.toLowerCase()] = value;
+    }
+  }
+  return challenges;
+}
+
+/** "user:password" of either form in which CRI gives it. */
+export function basicCredentials(auth: PullAuth): string | undefined {
+  if (auth.username !== undefined && auth.username !== '') return `${auth.username}:${auth.password ?? ''}`;
+  if (auth.auth === undefined || auth.auth === '') return undefined;
+  const decoded = Buffer.from(auth.auth, 'base64').toString('utf8').replace(/\0+$/, '');
+  if (!decoded.includes(':')) throw new Error('the credentials for the image are not base64 of "user:password"');
+  return decoded;
+}
+
+const basic = (credentials: string): string => `Basic ${Buffer.from(credentials).toString('base64')}`;
+
+/** The Authorization header that answers a 401. Throws when the credentials do not suffice. */
+export async function authorize(challenges: readonly Challenge[], scope: string, auth: PullAuth, signal?: AbortSignal): Promise<string> {
+  const credentials = basicCredentials(auth);
+  const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
+  if (bearer !== undefined)
+    return `Bearer ${auth.registryToken || (await fetchToken(bearer.parameters, scope, auth, credentials, signal))}`;
+  const offersBasic = challenges.some(({ scheme }) => scheme === 'basic');
+  if (offersBasic && credentials !== undefined) return basic(credentials);
+  if (offersBasic) throw new RegistryError(`it asks for a user name and a password; ${adviceFor(401)}`, { status: 401 });
+  throw new RegistryError('it refuses access and names no way to get it', { status: 401 });
+}
+
+async function fetchToken(
+  parameters: Readonly<Record<string, string>>,
+  scope: string,
+  auth: PullAuth,
+  credentials: string | undefined,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const { realm = '', service } = parameters;
+  if (!URL.canParse(realm) || !/^https?:/.test(realm))
+    throw new RegistryError(`it names the token server ${JSON.stringify(realm)}, which is not a URL`);
+  const url = new URL(realm);
+  const fields = new URLSearchParams({ ...(service !== undefined && { service }), scope: parameters.scope ?? scope });
+  const byRefreshToken = auth.identityToken !== undefined && auth.identityToken !== '';
+  if (byRefreshToken) {
+    fields.set('grant_type', 'refresh_token');
+    fields.set('client_id', 'tskubelet');
+    fields.set('refresh_token', auth.identityToken ?? '');
+  } else for (const [name, value] of fields) url.searchParams.append(name, value);
+  const answer = await request(url, {
+    signal,
+    ...(byRefreshToken
+      ? { method: 'POST', body: fields.toString(), headers: { 'content-type': 'application/x-www-form-urlencoded' } }
+      : { headers: credentials === undefined ? {} : { authorization: basic(credentials) } }),
+  });
+  const body = await readBody(answer, TOKEN_LIMIT_BYTES);
+  if (answer.status !== 200) {
+    throw new RegistryError(`its token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status)}`, {
+      status: answer.status,
+    });
+  }
+  let token: unknown;
+  try {
+    const parsed = JSON.parse(body.toString('utf8')) as { token?: unknown; access_token?: unknown } | null;
+    token = parsed?.token ?? parsed?.access_token;
+  } catch {
+    token = undefined;
+  }
+  if (typeof token !== 'string' || token === '')
+    throw new RegistryError(`its token server ${url.host} gives no token`, { status: answer.status });
+  return token;
+}

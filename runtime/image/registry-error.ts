@@ -1,0 +1,41 @@
+// Owns the errors of talking to a registry: a sentence, and the HTTP status that callers branch on.
+
+export class RegistryError extends Error {
+  override readonly name = 'RegistryError';
+  /** HTTP status; undefined when the registry did not answer at all. */
+  readonly status: number | undefined;
+  /** The distribution spec's code, such as MANIFEST_UNKNOWN; "" when the registry gave none. */
+  readonly code: string;
+
+  constructor(message: string, options: { status?: number; code?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.status = options.status;
+    this.code = options.code ?? '';
+  }
+
+  /** True when asking again later may help: no answer, too many requests, the registry's own failures. */
+  get isTransient(): boolean {
+    return this.status === undefined || this.status === 429 || this.status >= 500;
+  }
+}
+
+/** The first error of an answer's body: {"errors":[{"code","message"}]} (distribution spec, "Error Codes"). */
+export function parseErrorBody(body: string): { code: string; message: string } {
+  try {
+    const { errors } = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[] };
+    const first = errors?.[0];
+    const text = (value: unknown) => (typeof value === 'string' ? value.slice(0, 200) : '');
+    return { code: text(first?.code), message: text(first?.message) };
+  } catch {
+    return { code: '', message: '' };
+  }
+}
+
+/** What to do about a status, where the status says it. */
+export function adviceFor(status: number): string {
+  if (status === 401 || status === 403) return 'give credentials that may pull it (imagePullSecrets), and check that its name is right';
+  if (status === 404) return 'check its name and tag';
+  if (status === 429) return 'the registry limits how much may be pulled; give credentials or try later';
+  if (status >= 500) return 'the registry has a problem of its own; try later';
+  return 'check that this is a container registry';
+}
