@@ -1,5 +1,5 @@
 // For root tests: what this process and its descendants hold in the kernel, before and after. Sees only what is ours, so that other
-// tests on the same machine do not disturb: descendants, our descriptors, our network namespace, and the places that the test names.
+// tests on the same machine do not disturb: descendants, our descriptors, and the places that the test names.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -11,6 +11,8 @@ export interface LeakScope {
   readonly directories?: readonly string[];
   /** Directories in cgroup hierarchies, below which every cgroup counts; they themselves do too. */
   readonly cgroups?: readonly string[];
+  /** Count links and named network namespaces too: for tests in a network namespace of their own. */
+  readonly network?: boolean;
   /** Descriptors that may stay, matched against what /proc/self/fd shows ("anon_inode:[pidfd]", a path). */
   readonly keptDescriptors?: RegExp;
 }
@@ -35,7 +37,10 @@ export function adoptOrphans(): void {
 
 /** Notes what is held now. */
 export function snapshot(scope: LeakScope = {}): Snapshot {
-  return { scope, held: [...mounts(scope), ...cgroups(scope), ...processes(), ...descriptors(scope), ...netns(), ...links()] };
+  return {
+    scope,
+    held: [...mounts(scope), ...cgroups(scope), ...processes(), ...descriptors(scope), ...(scope.network ? [...netns(), ...links()] : [])],
+  };
 }
 
 /** Passes when nothing is held that was not held before; the kernel gets some time, since it ends namespaces and links later. */
