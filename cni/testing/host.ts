@@ -7,9 +7,14 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runInProcess } from '../../runtime/linux/in-process.ts';
+import { ref } from '../../runtime/program/builder.ts';
 
 const CASE = 'TSKUBELET_TEST_CASE';
 const CASE_TIMEOUT_MS = 60_000;
+const CLONE_NEWNET = 0x40000000;
+const AT_FDCWD = -100;
+const O_CLOEXEC = 0o2000000;
 
 /** Why root tests cannot run here, or false. */
 export function missing(...commands: readonly string[]): string | false {
@@ -179,6 +184,20 @@ export interface Peer {
   /** Runs a shell command in the peer's network namespace. */
   run(command: string): string;
   kill(): Promise<void>;
+}
+
+/** A network namespace that lives as long as its descriptor. */
+export function openNamespace(name: string): Pick<Peer, 'name' | 'netnsFd' | 'netnsPath'> {
+  const own = fs.openSync('/proc/thread-self/ns/net', 'r');
+  const netnsFd = runInProcess((program) => {
+    const fd = program.slot('netns');
+    program.op('unshare', [CLONE_NEWNET]);
+    program.op('openat', [AT_FDCWD, '/proc/thread-self/ns/net', O_CLOEXEC, 0], { dst: fd });
+    program.op('setns', [own, CLONE_NEWNET]);
+    program.return(ref(fd));
+  });
+  fs.closeSync(own);
+  return { name, netnsFd, netnsPath: `/proc/self/fd/${netnsFd}` };
 }
 
 /** A process in a network namespace of its own, without any link but lo. */

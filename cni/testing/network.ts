@@ -26,7 +26,7 @@ export async function open(options: Partial<NetworkOptions> = {}): Promise<OpenN
 /** The sandbox is called as the peer is. */
 export function attach(
   network: Network,
-  { name, netnsFd, netnsPath }: Peer,
+  { name, netnsFd, netnsPath }: Pick<Peer, 'name' | 'netnsFd' | 'netnsPath'>,
   portMappings: readonly PortMapping[] = [],
 ): Promise<Attachment> {
   return network.attach({ sandboxId: name, netnsFd, netnsPath, portMappings, namespace: 'default', name });
