@@ -174,12 +174,10 @@ function planRun(input: PlanInput, desired: DesiredPod): Next {
   const held = heldUntil(input, 'volumes') ?? heldUntil(input, 'sandbox');
   if (starts.length > 0 && held !== undefined) wakes.push(held);
   else if (starts.length > 0) {
-    actions.push({ action: 'ensureVolumes' });
-    if (active === undefined) {
-      // A sandbox whose pause process died still holds its address until it is stopped.
-      actions.push(...observed.sandboxes.filter(({ ready }) => !ready).map(({ id }): Action => ({ action: 'stopSandbox', id })));
-      actions.push({ action: 'createSandbox', attempt: nextAttempt(observed) });
-    }
+    // A sandbox whose pause process died still holds its address until it is stopped.
+    const dead = active === undefined ? observed.sandboxes.filter(({ ready }) => !ready) : [];
+    actions.push(...dead.map(({ id }): Action => ({ action: 'stopSandbox', id })), { action: 'ensureVolumes' });
+    if (active === undefined) actions.push({ action: 'createSandbox', attempt: nextAttempt(observed) });
     actions.push({ action: 'ensureHosts' }, { action: 'together', lanes: starts.map(({ name, decision }) => planStart(name, decision)) });
   }
   actions.push(...planGarbage(observed, actions.length > 0));

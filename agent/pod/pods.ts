@@ -12,11 +12,12 @@ export interface PodsOptions {
   readonly node: Omit<WorkerNode, 'onChange' | 'onGone'>;
   /** Names of the sources that must have reported before a pod without a manifest counts as removed. */
   readonly expectedSources: readonly string[];
-  readonly onChange: (worker: PodWorker) => void;
-  readonly onGone: (pod: PodName) => void;
   /** Burstable pods changed what they ask for together. */
   readonly onDesired: (pods: readonly DesiredPod[]) => void;
 }
+
+/** gone: nothing is left of the pod. */
+export type PodListener = (uid: string, what: 'changed' | 'gone') => void;
 
 const fullName = ({ namespace, name }: { namespace: string; name: string }) => `${namespace}/${name}`;
 
@@ -32,7 +33,7 @@ export class Pods {
   #ready = false;
   #stopping = false;
   #stopped = false;
-  #waiters: (() => void)[] = [];
+  readonly #listeners = new Set<PodListener>();
 
   constructor(options: PodsOptions) {
     this.#options = options;
@@ -100,6 +101,16 @@ export class Pods {
     return this.#workers.get(uid);
   }
 
+  /** Tells of every change of every pod; gives the way to stop it. */
+  subscribe(listener: PodListener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  #tell(uid: string, what: 'changed' | 'gone'): void {
+    for (const listener of [...this.#listeners]) listener(uid, what);
+  }
+
   /** An event of the runtime about a pod. */
   wake(uid: string): void {
     this.#workers.get(uid)?.wake();
@@ -123,7 +134,11 @@ export class Pods {
     this.#stopping = true;
     this.#sources.clear();
     this.#reconcile();
-    while (this.#workers.size > 0) await new Promise<void>((resolve) => this.#waiters.push(resolve));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const unsubscribe = this.subscribe(() => this.#workers.size === 0 && resolve());
+    if (this.#workers.size === 0) resolve();
+    await promise;
+    unsubscribe();
   }
 
   /** Leaves the pods as they are. */
@@ -206,15 +221,14 @@ export class Pods {
   #add({ uid, namespace, name }: PodName, desired: DesiredPod | undefined): void {
     const worker = new PodWorker({ uid, namespace, name }, desired, {
       ...this.#options.node,
-      onChange: this.#options.onChange,
+      onChange: () => this.#tell(uid, 'changed'),
       onGone: (gone) => {
         if (this.#workers.get(uid) === gone) this.#workers.delete(uid);
-        this.#options.onGone(gone.pod);
-        for (const waiter of this.#waiters.splice(0)) waiter();
+        this.#tell(uid, 'gone');
         this.#reconcile();
       },
     });
     this.#workers.set(uid, worker);
-    this.#options.onChange(worker);
+    this.#tell(uid, 'changed');
   }
 }

@@ -22,8 +22,8 @@ export function computeOomScoreAdj(pod: V1Pod, container: V1Container, nodeMemor
 
 export function planContainerResources(pod: V1Pod, container: V1Container, nodeMemoryBytes: bigint): LinuxContainerResources {
   const limits = container.resources?.limits ?? {};
-  const memory = limits['memory'] === undefined ? 0n : toBytes(limits['memory']);
-  const cpu = limits['cpu'] === undefined ? 0n : toMilliCpu(limits['cpu']);
+  const memory = limits.memory === undefined ? 0n : toBytes(limits.memory);
+  const cpu = limits.cpu === undefined ? 0n : toMilliCpu(limits.cpu);
   const hugepages = Object.entries(limits).filter(([resource]) => resource.startsWith('hugepages-'));
   return LinuxContainerResources.fromPartial({
     cpuShares: cpuShares(toMilliCpu(requestOf(container, 'cpu') ?? '0')),

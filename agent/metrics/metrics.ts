@@ -1,0 +1,125 @@
+// Owns the agent's metrics: the kubelet's names where it has them, so that its dashboards and alerts work.
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface PodCounts {
+  readonly runningPods: number;
+  readonly desiredPods: number;
+  /** created, running, exited, unknown */
+  readonly containers: Readonly<Record<string, number>>;
+}
+
+export interface Metrics {
+  readonly registry: Registry;
+  runtimeOperation(operation: string, seconds: number, failed: boolean): void;
+  podSync(operation: string, seconds: number): void;
+  podStarted(): void;
+  podRunning(seconds: number): void;
+  containerStarted(): void;
+  close(): void;
+}
+
+/** The kubelet's buckets: 0.005 × 2.5^n. */
+const OPERATION_BUCKETS = Array.from({ length: 14 }, (_, n) => 0.005 * 2.5 ** n);
+const START_BUCKETS = [
+  0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
+];
+const LOOP_RESOLUTION_MS = 10;
+const NANO = 1e9;
+
+export function createMetrics(nodeName: string, count: () => PodCounts): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const loop = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS });
+  loop.enable();
+
+  new Gauge({ name: 'kubelet_node_name', help: 'The name of the node; the value is always 1.', labelNames: ['node'], registers }).set(
+    { node: nodeName },
+    1,
+  );
+  new Gauge({
+    name: 'kubelet_running_pods',
+    help: 'Pods that have a running container.',
+    registers,
+    collect() {
+      this.set(count().runningPods);
+    },
+  });
+  new Gauge({
+    name: 'kubelet_desired_pods',
+    help: 'Pods that have a manifest.',
+    registers,
+    collect() {
+      this.set(count().desiredPods);
+    },
+  });
+  new Gauge({
+    name: 'kubelet_running_containers',
+    help: 'Containers of the pods by their state.',
+    labelNames: ['container_state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [state, value] of Object.entries(count().containers)) this.set({ container_state: state }, value);
+    },
+  });
+  new Gauge({
+    name: 'tskubelet_event_loop_lag_seconds',
+    help: 'How late the event loop ran since the last scrape, by quantile.',
+    labelNames: ['quantile'],
+    registers,
+    collect() {
+      // The histogram counts the timer's own period too.
+      const lag = (nanoseconds: number) => Math.max(nanoseconds / NANO - LOOP_RESOLUTION_MS / 1000, 0);
+      this.set({ quantile: '0.5' }, loop.count === 0 ? 0 : lag(loop.percentile(50)));
+      this.set({ quantile: '0.99' }, loop.count === 0 ? 0 : lag(loop.percentile(99)));
+      this.set({ quantile: '1' }, loop.count === 0 ? 0 : lag(loop.max));
+      loop.reset();
+    },
+  });
+  const operation = { labelNames: ['operation_type'] as const, registers };
+  const operations = new Counter({ name: 'kubelet_runtime_operations_total', help: 'CRI calls by operation.', ...operation });
+  const errors = new Counter({
+    name: 'kubelet_runtime_operations_errors_total',
+    help: 'CRI calls that failed, by operation.',
+    ...operation,
+  });
+  const durations = new Histogram({
+    name: 'kubelet_runtime_operations_duration_seconds',
+    help: 'Duration of CRI calls by operation.',
+    buckets: OPERATION_BUCKETS,
+    ...operation,
+  });
+  const syncs = new Histogram({
+    name: 'kubelet_pod_worker_duration_seconds',
+    help: 'Duration of one sync of a pod: create, sync or kill.',
+    ...operation,
+  });
+  const startDuration = new Histogram({
+    name: 'kubelet_pod_start_duration_seconds',
+    help: 'From the first sight of a pod to all of its containers having started.',
+    buckets: START_BUCKETS,
+    registers,
+  });
+  const pods = new Counter({ name: 'kubelet_started_pods_total', help: 'Pods started by this agent process.', registers });
+  const containers = new Counter({
+    name: 'kubelet_started_containers_total',
+    help: 'Containers started by this agent process.',
+    labelNames: ['container_type'],
+    registers,
+  });
+  return {
+    registry,
+    runtimeOperation(type, seconds, failed) {
+      operations.inc({ operation_type: type });
+      durations.observe({ operation_type: type }, seconds);
+      if (failed) errors.inc({ operation_type: type });
+    },
+    podSync: (type, seconds) => syncs.observe({ operation_type: type }, seconds),
+    podStarted: () => pods.inc(),
+    podRunning: (seconds) => startDuration.observe(seconds),
+    containerStarted: () => containers.inc({ container_type: 'container' }),
+    close: () => void loop.disable(),
+  };
+}
