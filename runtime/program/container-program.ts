@@ -64,7 +64,7 @@ export function planContainerProgram(spec: ContainerSpec, target: ProgramTarget)
     child: init,
     note: 'the container’s first process',
   });
-  addShim(p, { recordId: target.recordId, pid, pidfd, lasting: true });
+  addShim(p, { recordId: target.recordId, pid, pidfd, of: 'container' });
 
   p.place(init);
   addInit(p, spec, target, { joined, inUserns });

@@ -33,7 +33,7 @@ export function planExecProgram(spec: ExecSpec, target: ProgramTarget): Program 
     child,
     note: 'the first process that is inside the PID namespace',
   });
-  addShim(p, { recordId: target.recordId, pid, pidfd, lasting: false });
+  addShim(p, { recordId: target.recordId, pid, pidfd, of: 'exec' });
   p.place(child);
   p.phase('process');
   for (const file of files) p.op('write', [ref(file), '0', 1], { note: 'joins this hierarchy' });

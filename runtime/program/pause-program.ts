@@ -43,7 +43,9 @@ export function planPauseProgram(spec: PauseSpec, target: ProgramTarget): Progra
   p.op('rt_sigaction', [k.SIGCHLD, shown(p.words([1, 0, 0, 0]), 'SIG_IGN'), 0, 8], { note: 'the kernel reaps what dies here' });
   p.op('chdir', ['/']);
   sendRecord(p, placeRecord(p, target.recordId, 'ready'), 'ready');
-  p.op('close_range', [0, 0xffffffff, 0]);
+  // The event FIFO stays open: by it a new daemon recognises its own processes.
+  p.op('close_range', [0, FD.events - 1, 0]);
+  p.op('close_range', [FD.events + 1, 0xffffffff, 0]);
   addEndlessWait(p, 'holds the namespaces');
   return p.finish();
 }
@@ -69,6 +71,7 @@ function addUserNamespace(p: ProgramBuilder, recordId: number, ownPids: boolean)
   sendRecord(p, started, 'started');
   p.op('exit_group', [0]);
   p.place(child);
+  p.op('read', [FD.stdin, shown(go, '&go'), 1], { retry: true, note: 'one byte when the daemon knows this process' });
 }
 
 /** struct ifreq with ifr_flags; a new network namespace has its loopback device down. netdevice(7) */

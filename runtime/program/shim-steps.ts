@@ -52,12 +52,12 @@ export interface ShimOptions {
   readonly recordId: number;
   readonly pid: number;
   readonly pidfd: number;
-  /** A container's shim writes the exit file and stays; that of an exec session ends with it. */
-  readonly lasting: boolean;
+  /** A container's writes the exit file and stays until it is killed; an exec session's until the daemon has closed its pipe. */
+  readonly of: 'container' | 'exec';
 }
 
 /** The parent's way after clone3: CLONE_VFORK has held it until the child executed or ended. */
-export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, lasting }: ShimOptions): void {
+export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of }: ShimOptions): void {
   p.phase('shim');
   const started = placeRecord(p, recordId, 'started');
   const exited = placeRecord(p, recordId, 'exited');
@@ -73,13 +73,16 @@ export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, lasting }: Sh
   p.op('chdir', ['/'], { onError: 'ignore', note: 'keep no directory busy' });
   p.op('wait4', [ref(pid), shown(exited + 8, '&wait status'), k.WALL, 0], { retry: true });
   p.op('clock_gettime', [k.CLOCK_REALTIME, shown(exited + 16, '&exit time')]);
-  if (lasting)
+  if (of === 'container')
     p.op('pwrite64', [FD.exitFile, shown(exited, 'record exited'), RECORD_BYTES, 0], {
       onError: 'ignore',
       note: 'before the event: whoever sees the event finds the file',
     });
   sendRecord(p, exited, 'exited');
-  if (!lasting) {
+  if (of === 'exec') {
+    // struct pollfd with no events: what comes anyway is POLLERR, when the other end of the pipe is closed.
+    const status = shown(p.words([FD.events]), 'descriptor 4');
+    p.op('ppoll', [status, 1, 0, 0, 8], { retry: true, note: 'holds pidfd and terminal until the daemon has taken them, or is gone' });
     p.op('exit_group', [0]);
     return;
   }

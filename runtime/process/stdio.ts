@@ -1,0 +1,46 @@
+// Owns a container's stdio FIFOs. Its shim holds every one of them open, so that output waits while no daemon runs, a writer gets no
+// SIGPIPE, and stdin ends only when it is told to.
+import fs from 'node:fs';
+import path from 'node:path';
+import { makeFifo } from '../linux/pipe.ts';
+import type { Descriptors } from './descriptors.ts';
+
+export interface StdioOptions {
+  readonly stdin: boolean;
+  /** Host ids of the container's user: it may open /dev/stdout again by name. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+const { O_RDONLY, O_WRONLY, O_RDWR, O_NONBLOCK } = fs.constants;
+
+/** Makes `dir`/stdin (when asked for), stdout and stderr. */
+export async function createStdio(dir: string, { stdin, uid, gid }: StdioOptions): Promise<void> {
+  for (const name of stdin ? ['stdin', 'stdout', 'stderr'] : ['stdout', 'stderr']) {
+    const fifo = path.join(dir, name);
+    makeFifo(fifo, 0o600);
+    fs.chmodSync(fifo, 0o600); // whatever the umask
+    fs.chownSync(fifo, uid, gid);
+  }
+}
+
+/** The container's ends and the shim's, each with an open file description of its own: O_NONBLOCK belongs to the description. */
+export function placeStdio(descriptors: Descriptors, dir: string, stdin: 'null' | 'fifo'): void {
+  for (const [name, keeper] of [
+    ['stdout', 'keepStdout'],
+    ['stderr', 'keepStderr'],
+  ] as const) {
+    const fifo = path.join(dir, name);
+    descriptors.place(descriptors.open(fifo, O_RDWR | O_NONBLOCK), keeper);
+    descriptors.place(descriptors.open(fifo, O_WRONLY), name);
+  }
+  if (stdin === 'null') {
+    descriptors.place(descriptors.null, 'stdin');
+    return;
+  }
+  const fifo = path.join(dir, 'stdin');
+  // Opening one end of a FIFO waits for the other: both ends are held for the moment.
+  const both = descriptors.open(fifo, O_RDWR | O_NONBLOCK);
+  descriptors.place(descriptors.open(`/proc/self/fd/${both}`, O_RDONLY), 'stdin');
+  descriptors.place(descriptors.open(fifo, O_WRONLY), 'keepStdin');
+}
