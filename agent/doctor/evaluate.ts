@@ -199,7 +199,7 @@ function checkMemfd({ memfdNoexec }: Facts): Row {
     return degraded(
       'memfd_noexec',
       'vm.memfd_noexec is 2: no executable memory files',
-      'the stub is executed from a file in the run-dir instead',
+      'the stub is executed from a file in a tmpfs that is mounted nowhere',
     );
   return ok('memfd_noexec', memfdNoexec === undefined ? 'not in this kernel' : `vm.memfd_noexec is ${memfdNoexec}`);
 }
