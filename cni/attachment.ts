@@ -2,6 +2,7 @@
 //
 //   (none) ──attach──▶ attaching ──every step done──▶ attached ──detach──▶ (none)
 //                          └──a step failed, or the process died──▶ (none), all of it undone
+import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Attachment, PortMapping } from './client.ts';
 import { listState, readState, removeState, writeState } from './state-file.ts';
@@ -59,6 +60,12 @@ export class AttachmentRecords {
 
   all(): AttachmentRecord[] {
     return [...this.#records.values()];
+  }
+
+  /** The first record of an attachment. Written in place: one that a crash cut short stands for nothing made yet, and is dropped. */
+  async announce(record: AttachmentRecord): Promise<void> {
+    await fs.writeFile(this.#fileOf(record.sandboxId), JSON.stringify(record));
+    this.#records.set(record.sandboxId, record);
   }
 
   async put(record: AttachmentRecord): Promise<void> {

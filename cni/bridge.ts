@@ -21,7 +21,7 @@ const POLL_MS = 10;
 const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 /** Stable, so that pods' neighbour entries stay right when the bridge is made again; 02 marks it as locally administered. */
-export function bridgeMac(bridge: string): string {
+function bridgeMac(bridge: string): string {
   return ['02', ...(hash(`bridge ${bridge}`).match(/../g) ?? []).slice(0, 5)].join(':');
 }
 
@@ -31,7 +31,7 @@ export function vethName(bridge: string, sandboxId: string): string {
 }
 
 /** Derived from the address: whoever remembers the last holder of an address has the right MAC for the next one. */
-export function podMac(address: IpAddress): string {
+function podMac(address: IpAddress): string {
   return ['0a', '58', ...[...ipBytes(address).subarray(-4)].map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }
 

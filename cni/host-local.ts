@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { hasCode } from '../runtime/linux/errno.ts';
-import { type Cidr, contains, formatIp, type IpAddress, parseIp } from './ip.ts';
+import { type Cidr, formatIp, type IpAddress, parseIp } from './ip.ts';
 import { allocate } from './ipam.ts';
 import { listState, readState, removeState } from './state-file.ts';
 
@@ -77,10 +77,5 @@ export class Leases {
   /** Sandboxes that hold a lease; "" stands for leases without a known holder. */
   holders(): Set<string> {
     return new Set(this.#holders.values());
-  }
-
-  /** True when an address of this range is held. */
-  isUsed(cidr: Cidr): boolean {
-    return [...this.#holders.keys()].some((name) => contains(cidr, parseIp(name)));
   }
 }

@@ -26,7 +26,7 @@ export interface HostNetwork {
 const hasIpv6 = (): boolean => fs.existsSync('/proc/net/if_inet6');
 
 /** A range that is no longer configured is served until its last address is released. */
-export function rangesInUse(podCidrs: readonly Cidr[], records: readonly AttachmentRecord[]): Cidr[] {
+function rangesInUse(podCidrs: readonly Cidr[], records: readonly AttachmentRecord[]): Cidr[] {
   const ranges = [...podCidrs];
   for (const { address, prefixLength } of records.flatMap(({ addresses }) => addresses))
     if (!ranges.some((cidr) => contains(cidr, parseIp(address)))) ranges.push(parseCidr(`${address}/${prefixLength}`));

@@ -2,7 +2,7 @@
 import { bitsOf, type Cidr, formatCidr, formatIp, gatewayOf, type IpAddress, lastOf } from './ip.ts';
 
 /** The lowest and highest address that pods get: not the network's own, the gateway's, nor (IPv4) the broadcast address. */
-export function poolOf(cidr: Cidr): { readonly lowest: bigint; readonly highest: bigint } {
+function poolOf(cidr: Cidr): { readonly lowest: bigint; readonly highest: bigint } {
   return { lowest: gatewayOf(cidr).value + 1n, highest: cidr.family === 4 ? lastOf(cidr) - 1n : lastOf(cidr) };
 }
 

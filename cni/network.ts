@@ -138,7 +138,7 @@ class PodNetwork implements Network {
     this.#portmap.claim(record);
     let sandbox: NetlinkSocket | undefined;
     try {
-      await this.#records.put(record);
+      await this.#records.announce(record);
       faultPoint('recorded');
       sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
       const added = await addAll(this.#plugins, record, { netnsFd, sandbox }, faultPoint);
@@ -159,9 +159,10 @@ class PodNetwork implements Network {
     return {
       type: 'host-local',
       add: async (record) => {
-        const addresses = [];
-        for (const cidr of this.#cidrs) addresses.push(podAddress(cidr, await this.#leases.add(cidr, record.sandboxId)));
-        return { ...record, addresses };
+        const leased = this.#cidrs.map(async (cidr) => podAddress(cidr, await this.#leases.add(cidr, record.sandboxId)));
+        // All of them settled before a failure is acted on: the undo must find every lease that was written.
+        await Promise.allSettled(leased);
+        return { ...record, addresses: await Promise.all(leased) };
       },
       del: ({ sandboxId }) => this.#leases.del(sandboxId),
     };
