@@ -1,0 +1,35 @@
+// Owns what a start of a pod would ask of the runtime, for `explain --dry-run FILE start`. Pure: nothing is made, nothing is started.
+import type { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import { podCgroupPath } from '../resource/pod-cgroups.ts';
+import type { DesiredPod } from '../source/source.ts';
+import { planVolumes, volumePaths } from '../volume/plan.ts';
+import { type ConfigNode, planContainerConfig, planSandboxConfig } from './cri-config.ts';
+
+export interface StartPlan {
+  readonly sandboxConfig: PodSandboxConfig;
+  readonly containerConfigs: readonly ContainerConfig[];
+}
+
+export interface StartInput {
+  readonly desired: DesiredPod;
+  readonly node: ConfigNode;
+  readonly cgroupRoot: string;
+  /** The addresses that a real start would get from the network. */
+  readonly podIps: readonly string[];
+}
+
+/** The image stays as written, and its user unknown: what needs the image is decided at the real start. */
+export function planStart({ desired, node, cgroupRoot, podIps }: StartInput): StartPlan {
+  const { pod } = desired;
+  const volumes = volumePaths(planVolumes(pod, node.paths));
+  return {
+    sandboxConfig: planSandboxConfig({ desired, attempt: 0, cgroupParent: podCgroupPath(cgroupRoot, pod), node }),
+    containerConfigs: (pod.spec?.containers ?? []).map((container) =>
+      planContainerConfig({
+        ...{ desired, container, restartCount: 0, backoffStep: 0, volumes, node },
+        ...{ imageRef: container.image ?? '', imageUser: { username: '' } },
+        podIps: pod.spec?.hostNetwork ? node.hostIps : podIps,
+      }),
+    ),
+  };
+}
