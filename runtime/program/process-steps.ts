@@ -65,7 +65,7 @@ function addStdio(p: ProgramBuilder, terminal: number | undefined): void {
 function addSeccomp(p: ProgramBuilder, filter: Buffer): void {
   const instructions = filter.length / 8;
   const program = p.words([instructions, p.data(filter)]);
-  p.op('seccomp', [k.SECCOMP_SET_MODE_FILTER, 0, shown(program, `filter of ${instructions} instructions`)]);
+  p.op('seccomp', [k.SECCOMP_SET_MODE_FILTER, k.SECCOMP_FILTER_FLAG_SPEC_ALLOW, shown(program, `filter of ${instructions} instructions`)]);
 }
 
 function addBoundingSet(p: ProgramBuilder, capabilities: Capabilities, last: number): void {
