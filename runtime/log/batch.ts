@@ -243,7 +243,7 @@ export class Batches {
   }
 
   private writeLines(fd: number, length: number, part: { from: number; to: number; stream: StreamIndex; flush: boolean }) {
-    const request = { ...part, source: this.journal.bytes, target: this.output.buffer, timestamp: this.journal.timestamp };
+    const request = { ...part, source: this.journal.array, target: this.output.buffer, timestamp: this.journal.timestamp };
     let next = part.from;
     let written = 0;
     for (;;) {

@@ -95,7 +95,7 @@ function readKeepers(rig: Rig): number[] {
   const file = path.join(rig.runDir, 'keepers');
   if (!fs.existsSync(file)) return [];
   const pids = fs.readFileSync(file, 'latin1').trim().split('\n').map(Number);
-  return pids.filter((pid) => fs.existsSync(`/proc/${pid}/comm`) && fs.readFileSync(`/proc/${pid}/comm`, 'latin1') === 'sleep\n');
+  return pids.filter((pid) => fs.existsSync(`/proc/${pid}/comm`) && fs.readFileSync(`/proc/${pid}/comm`, 'latin1') === 'tskubelet-keep\n');
 }
 
 test('a million lines as fast as a program writes them arrive, each once', { timeout: 120_000 }, async (t) => {

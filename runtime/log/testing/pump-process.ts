@@ -1,10 +1,10 @@
 // A program of its own: a pump that is killed. argv: run-dir, streams as JSON, after how many steps of batches it kills itself
 // (0: never), whether it finishes all containers and ends. Rotates the logs now and then, as a kubelet does.
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../logger.ts';
+import { keeperStarter } from '../keeper.ts';
 import { type OutputStream, openLogPump } from '../pump.ts';
 
 const [runDir = '', json = '[]', steps = '0', finish = ''] = process.argv.slice(2);
@@ -24,10 +24,9 @@ const pump = await openLogPump({
   writeBytes: 50_000,
   fault: step,
   startKeeper: async (stagingFd) => {
-    const child = spawn('sleep', ['600'], { stdio: ['ignore', 'ignore', 'ignore', stagingFd], detached: true });
-    child.unref();
-    fs.appendFileSync(path.join(runDir, 'keepers'), `${child.pid}\n`);
-    return child.pid!;
+    const pid = await keeperStarter()(stagingFd);
+    fs.appendFileSync(path.join(runDir, 'keepers'), `${pid}\n`);
+    return pid;
   },
 });
 await pump.add(streams);
