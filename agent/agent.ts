@@ -93,7 +93,8 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         onSync: (operation, durationMs) => metrics.podSync(operation, durationMs / 1000),
         onRunning: (durationMs) => metrics.podRunning(durationMs / 1000),
       },
-      expectedSources: options.manifests.length > 0 ? [MANIFESTS] : [],
+      // Without manifests nobody says that a pod of an earlier start is not wanted any more: `run` leaves it alone.
+      expectedSources: [MANIFESTS],
       onDesired: (desired) => {
         cgroups
           .updateQos(desired.map(({ pod }) => pod))
@@ -132,11 +133,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
       async stop({ stopPods }) {
         await source?.close();
-        if (stopPods) {
-          await pods.stopPods();
-          await cgroups.removeEmpty();
-        }
+        if (stopPods) await pods.stopPods();
         await close();
+        await cgroups.removeEmpty();
       },
     };
   } catch (error) {

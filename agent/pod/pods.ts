@@ -1,5 +1,6 @@
 // Owns which pods there are: merges what the sources want with what the runtime and the disk know, and keeps a worker for each.
 import fs from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { DesiredPod, Problem, SourceUpdate } from '../source/source.ts';
 import { readRecord } from '../status/record.ts';
 import type { ListedPod } from './observe.ts';
@@ -7,6 +8,7 @@ import { type PodName, podDir } from './paths.ts';
 import { PodWorker, type WorkerNode } from './worker.ts';
 
 const RELIST_RETRY_MS = 1_000;
+const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface PodsOptions {
   readonly node: Omit<WorkerNode, 'onChange' | 'onGone'>;
@@ -49,7 +51,7 @@ export class Pods {
       } catch (error) {
         if (signal.aborted) throw error;
         this.#options.node.logger.warn({ err: error }, 'cannot list the pods of the runtime yet');
-        await new Promise((resolve) => setTimeout(resolve, RELIST_RETRY_MS));
+        await delay(RELIST_RETRY_MS);
       }
     }
     this.#ready = true;
@@ -73,6 +75,7 @@ export class Pods {
   }
 
   update(source: string, update: SourceUpdate): void {
+    if (this.#stopping) return;
     this.#sources.set(source, update);
     this.#missing.delete(source);
     this.#reconcile();
@@ -145,7 +148,11 @@ export class Pods {
   async close(): Promise<void> {
     this.#stopped = true;
     for (const worker of this.#workers.values()) worker.stop();
-    await Promise.all([...this.#workers.values()].map(({ done }) => done));
+    const done = Promise.all([...this.#workers.values()].map((worker) => worker.done));
+    // A worker in the middle of a long grace period leaves the rest of it to the next start.
+    const patience = new AbortController();
+    await Promise.race([done, delay(CLOSE_TIMEOUT_MS, undefined, { signal: patience.signal }).catch(() => undefined)]);
+    patience.abort();
   }
 
   #reconcile(): void {
