@@ -12,7 +12,7 @@ test('the keeper holds the staging pipe and its content when its maker lets go, 
   const fifo = path.join(rig.runDir, 'pipe');
   makeFifo(fifo, 0o600);
   const maker = openFifoToHold(fifo);
-  const pid = await keeperStarter()(maker);
+  const pid = await keeperStarter({ v1Procs: [] })(maker);
   const pidfd = openPidfd(pid);
   try {
     fs.writeSync(maker, 'staged');

@@ -18,7 +18,7 @@ const END_MS = 1000;
 const read = promisify(fs.read);
 
 /** Starts keepers in a cgroup: that of the shims, so that what ends the daemon's cgroup spares it. */
-export function keeperStarter(cgroup: CgroupPlacement = { v1Procs: [] }): StartKeeper {
+export function keeperStarter(cgroup: CgroupPlacement): StartKeeper {
   return async (stagingFd) => {
     const program = planKeeperProgram(cgroup.v1Procs, { recordId: RECORD_ID });
     const report = createPipe();

@@ -6,6 +6,7 @@ import { bootId } from '../state/process-identity.ts';
 import { Batches, type FaultPoint, type Recovery } from './batch.ts';
 import { type StreamName, streamNames } from './cri-format.ts';
 import { type Journal, MAX_BATCH_BYTES, MAX_LOGS, openJournal } from './journal.ts';
+import { keeperStarter } from './keeper.ts';
 import { type FinishOptions, OpenLog } from './open-log.ts';
 import { Readiness } from './readiness.ts';
 import { Staging, type StartKeeper } from './staging.ts';
@@ -33,7 +34,10 @@ export interface LogPumpOptions {
   /** A tmpfs: `log-journal`, `log-staging` and `log-parked/` are made in it. */
   readonly runDir: string;
   readonly logger: Logger;
-  readonly startKeeper: StartKeeper;
+  /** The cgroup2 directory of the shims, for the keeper of the staging pipe: what ends the daemon's cgroup spares it there. */
+  readonly shimCgroup?: string | undefined;
+  /** Default: the syscall program of keeper.ts. */
+  readonly startKeeper?: StartKeeper;
   /** For crash tests: called between the steps of a batch. */
   readonly fault?: (point: FaultPoint) => void;
   /** For crash tests: the most that one write to a log is given. */
@@ -44,7 +48,9 @@ const RETRY_MS = 1000;
 
 /** Opens the journal and the staging pipe in `runDir`, and settles the batch that an earlier process left open. */
 export async function openLogPump(options: LogPumpOptions): Promise<LogPump> {
-  const { runDir, logger, startKeeper } = options;
+  const { runDir, logger, shimCgroup } = options;
+  const startKeeper =
+    options.startKeeper ?? keeperStarter(shimCgroup === undefined ? { v1Procs: [] } : { unified: shimCgroup, v1Procs: [] });
   fs.mkdirSync(runDir, { recursive: true, mode: 0o711 });
   const journal = openJournal(path.join(runDir, 'log-journal'));
   let staging: Staging | undefined;

@@ -24,7 +24,7 @@ const pump = await openLogPump({
   writeBytes: 50_000,
   fault: step,
   startKeeper: async (stagingFd) => {
-    const pid = await keeperStarter()(stagingFd);
+    const pid = await keeperStarter({ v1Procs: [] })(stagingFd);
     fs.appendFileSync(path.join(runDir, 'keepers'), `${pid}\n`);
     return pid;
   },
