@@ -135,7 +135,7 @@ test('a shared PID namespace has the pause process as PID 1, and it reaps orphan
   const options = { pid: NamespaceMode.POD };
   const sandbox = sandboxConfig('sharepid', logs('sharepid'), { linux: { securityContext: { namespaceOptions: options } } });
   const { sandboxId, containerId } = await runContainer(node.cri, sandbox, {
-    command: ['sh', '-c', '(sleep 0.1 & exec true) & exec sleep 1000'],
+    command: ['sh', '-c', '(sleep 0.1 &); exec sleep 1000'],
     linux: { securityContext: { namespaceOptions: options } },
   });
   const pause = await pausePidOf(node.cri, sandboxId);

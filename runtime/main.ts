@@ -1,6 +1,5 @@
 // Wires the runtime by hand and runs it: lock, kernel facilities, reconciliation, then the socket.
 
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { openNetwork } from '../cni/client.ts';
@@ -17,9 +16,10 @@ import type { CgroupSettings, RuntimeContext } from './context.ts';
 import { openImageStore } from './image/open.ts';
 import type { ImageStore } from './image/store.ts';
 import { lockDirectory } from './lock.ts';
-import { openLogPump } from './log/open.ts';
+import { keeperStarter } from './log/keeper.ts';
+import { openLogPump } from './log/pump.ts';
 import type { Logger } from './logger.ts';
-import { planPaths } from './paths.ts';
+import { nodeSuffix, planPaths } from './paths.ts';
 import { openEvents } from './process/events.ts';
 import { reconcile } from './reconcile.ts';
 import { openRunDir } from './run-dir.ts';
@@ -31,8 +31,6 @@ import { createLifecycleEvents } from './service/lifecycle-events.ts';
 import { nodeHandlers } from './service/node.ts';
 import { sandboxHandlers } from './service/sandboxes.ts';
 import { bootId } from './state/process-identity.ts';
-
-export const DEFAULT_RUN_DIR = '/run/tskubelet';
 
 export interface RuntimeOptions {
   readonly rootDir: string;
@@ -55,11 +53,6 @@ export interface Runtime {
    * bridge, nft table, cgroup root, the keeper of the log pipe, run-dir. Images stay in root-dir.
    */
   close(): Promise<number>;
-}
-
-/** "" for the default run-dir, else 6 hex digits that make host-wide names unique to this node. */
-export function nodeSuffix(runDir: string): string {
-  return path.resolve(runDir) === DEFAULT_RUN_DIR ? '' : createHash('sha256').update(path.resolve(runDir)).digest('hex').slice(0, 6);
 }
 
 /** Where the crash tests make the daemon die: the environment names the point. */
@@ -117,7 +110,11 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       onNotice: (sentence) => logger.warn({}, sentence),
     });
     closers.push(() => network.close({ remove: nothingLeft() }));
-    const pump = await openLogPump({ runDir, logger, shimCgroup: cgroups.shimDir });
+    const pump = await openLogPump({
+      runDir,
+      logger,
+      startKeeper: keeperStarter({ v1Procs: [], ...(cgroups.shimDir === undefined ? {} : { unified: cgroups.shimDir }) }),
+    });
     closers.push(() => pump.close());
     let recordId = Date.now() >>> 0;
     const context: RuntimeContext = {

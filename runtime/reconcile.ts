@@ -12,8 +12,8 @@ import type { RuntimeContext } from './context.ts';
 import { containerKey, sandboxKey } from './ids.ts';
 import { hasCode } from './linux/errno.ts';
 import { adoptContainer } from './process/container.ts';
-import { findOurProcesses, killOurProcess, type OurProcess } from './process/ours.ts';
 import { readExitFile } from './process/exit-file.ts';
+import { findOurProcesses, killOurProcess, type OurProcess } from './process/ours.ts';
 import { removeSandboxFiles } from './sandbox/files.ts';
 import { decodeSandboxRecord, type SandboxRecord } from './sandbox/record.ts';
 import { Sandbox } from './sandbox/sandbox.ts';
@@ -24,13 +24,15 @@ import { isAlive } from './state/process-identity.ts';
 export async function reconcile(context: RuntimeContext): Promise<void> {
   for (const record of readSandboxRecords(context)) register(context, new Sandbox(context.paths, record));
   for (const record of readContainerRecords(context)) context.containers.set(record.id, new Container(context.paths, record));
-  const processes = findOurProcesses();
+  const processes = findOurProcesses(context.events);
   await Promise.all([...context.containers.values()].map((container) => reconcileContainer(context, container, processes)));
   for (const sandbox of [...context.sandboxes.values()]) await reconcileSandbox(context, sandbox, processes);
   registerContainerNames(context);
-  for (const stray of processes) if (!isKnown(context, stray)) killOurProcess(stray);
+  for (const stray of processes) if (!isKnown(context, stray)) await killOurProcess(stray);
   await context.images.reconcile(new Set(context.containers.keys()));
-  await context.network.reconcile(new Set([...context.sandboxes.values()].filter(({ record }) => record.networkAttached).map(({ id }) => id)));
+  await context.network.reconcile(
+    new Set([...context.sandboxes.values()].filter(({ record }) => record.networkAttached).map(({ id }) => id)),
+  );
   await removeStrayDirectories(context);
   await removeStrayCgroups(context);
 }
@@ -111,7 +113,7 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
       watchContainer(context, container, adopted);
       return;
     }
-    killOurProcess(shim);
+    await killOurProcess(shim);
   }
   container.expectEnd();
   await endContainer(context, container, sameBoot ? readExitFile(context.paths.exitFile(record.id)) : undefined);
@@ -131,7 +133,7 @@ async function reconcileSandbox(context: RuntimeContext, sandbox: Sandbox, proce
 async function discardHalfMade(context: RuntimeContext, sandbox: Sandbox, processes: readonly OurProcess[]): Promise<void> {
   if (sandbox.record.networkAttached) await context.network.detach(sandbox.id);
   const pause = processes.find(({ kind, name }) => kind === 'pause' && name === sandbox.id);
-  if (pause !== undefined) killOurProcess(pause);
+  if (pause !== undefined) await killOurProcess(pause);
   await removeSandboxFiles(context.paths.sandboxRun(sandbox.id));
   sandbox.forget();
   context.sandboxes.delete(sandbox.id);

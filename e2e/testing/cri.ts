@@ -77,12 +77,12 @@ export async function untilExited(cri: CriClient, containerId: string, timeoutMs
 /** Host pid of a container's init, from the verbose info that crictl shows too. */
 export async function pidOf(cri: CriClient, containerId: string): Promise<number> {
   const { info } = await cri.runtime.containerStatus({ containerId, verbose: true });
-  return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+  return (JSON.parse(info.info ?? '{}') as { pid: number }).pid;
 }
 
 export async function pausePidOf(cri: CriClient, podSandboxId: string): Promise<number> {
   const { info } = await cri.runtime.podSandboxStatus({ podSandboxId, verbose: true });
-  return (JSON.parse(info['info'] ?? '{}') as { pid: number }).pid;
+  return (JSON.parse(info.info ?? '{}') as { pid: number }).pid;
 }
 
 /** "net:[4026532000]" */

@@ -15,6 +15,11 @@ export interface TestNodeOptions {
   readonly flags?: readonly string[];
 }
 
+export interface StartOptions {
+  readonly flags?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
 export class TestNode {
   readonly id = randomBytes(4).toString('hex');
   readonly dir: string;
@@ -70,10 +75,10 @@ export class TestNode {
   }
 
   /** Starts the daemon: the runtime alone, or with the agent on this node's pods folder. */
-  async start(kind: 'runtime' | 'node', flags: readonly string[] = []): Promise<void> {
+  async start(kind: 'runtime' | 'node', { flags = [], env = {} }: StartOptions = {}): Promise<void> {
     const what = kind === 'runtime' ? ['runtime'] : ['--manifests', this.pods, '--read-only-port', '0', '--node-name', 'node'];
     const [command, args] = this.#inNetns([launcher, ...what, ...this.flags, '--cgroup-root', this.cgroupRoot, ...this.#flags, ...flags]);
-    const daemon = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const daemon = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } });
     this.daemon = daemon;
     daemon.stderr.on('data', (chunk: Buffer) => {
       this.log += chunk.toString();
@@ -102,6 +107,12 @@ export class TestNode {
   get cri(): CriClient {
     if (this.#client === undefined) throw new Error('the test node is not started');
     return this.#client;
+  }
+
+  /** Resolves when the daemon has ended, by itself or by kill -9. */
+  async ended(timeoutMs = 20_000): Promise<void> {
+    const { daemon } = this;
+    await poll('the daemon to end', () => daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null, timeoutMs);
   }
 
   /** Ends the daemon; resolves to its exit code (128 + n for a signal). */

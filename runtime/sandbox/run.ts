@@ -2,7 +2,6 @@
 import fs from 'node:fs';
 import type { AttachRequest, PortMapping } from '../../cni/client.ts';
 import { NamespaceMode as Mode, type PodSandboxConfig, Protocol } from '../../cri-proto/gen/api.ts';
-import { planSandboxNamespaces } from '../container/namespaces.ts';
 import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, invalidArgument } from '../errors.ts';
 import { newId, sandboxKey } from '../ids.ts';
@@ -12,6 +11,7 @@ import { identify } from '../state/process-identity.ts';
 import { nowNs } from '../time.ts';
 import { mountShm, removeSandboxFiles, writeSandboxAddresses, writeSandboxFiles } from './files.ts';
 import { modeOf } from './modes.ts';
+import { planPause } from './plan.ts';
 import type { SandboxRecord } from './record.ts';
 import { Sandbox } from './sandbox.ts';
 import { killPause } from './stop.ts';
@@ -98,16 +98,13 @@ async function makeSandbox(context: RuntimeContext, sandbox: Sandbox, undo: (wha
   if (config.logDirectory !== '') await fs.promises.mkdir(config.logDirectory, { recursive: true, mode: 0o755 });
   faultPoint('sandbox files written');
 
-  const pause = await startPause(
-    {
-      namespaces: planSandboxNamespaces(config.linux?.securityContext?.namespaceOptions),
-      hostname: hostNetwork ? '' : config.hostname,
-      sysctls: config.linux?.sysctls ?? {},
-      cgroup: { v1Procs: [] },
-    },
-    { events: context.events, recordId, name: id, ...(context.cgroups.shimDir === undefined ? {} : { shimCgroup: context.cgroups.shimDir }) },
-  );
-  undo('pause process', () => killPause(context, sandbox));
+  const pause = await startPause(planPause(config), {
+    events: context.events,
+    recordId,
+    name: id,
+    ...(context.cgroups.shimDir === undefined ? {} : { shimCgroup: context.cgroups.shimDir }),
+  });
+  undo('pause process', () => killPause(sandbox));
   const identity = identify(pause.pid);
   if (identity === undefined) throw new Error(`pause process ${pause.pid} ended at once`);
   sandbox.change({ pause: identity });

@@ -9,10 +9,10 @@ import { removeSandboxFiles, unmountShm } from './files.ts';
 import type { Sandbox } from './sandbox.ts';
 
 /** Ends the pause process; gone is success. With a shared PID namespace everything in it goes too. */
-export async function killPause(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
+export async function killPause(sandbox: Sandbox): Promise<void> {
   const { pause } = sandbox.record;
   if (pause === undefined || !isAlive(pause)) return;
-  await killPauseProcess(pause.pid, { events: context.events });
+  await killPauseProcess(pause.pid);
 }
 
 function containersOf(context: RuntimeContext, sandbox: Sandbox) {
@@ -28,7 +28,7 @@ export async function stopPodSandbox(context: RuntimeContext, sandbox: Sandbox):
     sandbox.change({ networkAttached: false, ips: [] });
   }
   context.faultPoint('sandbox detached');
-  await killPause(context, sandbox);
+  await killPause(sandbox);
   unmountShm(context.paths.sandboxShm(sandbox.id));
   if (sandbox.record.state !== 'notReady' || sandbox.record.pause !== undefined) {
     const { pause: _gone, ...rest } = sandbox.record;

@@ -1,0 +1,141 @@
+// Limits of a Pod's YAML as the kernel keeps them. The same file runs on this host and inside guests with other cgroup versions.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { ContainerState, type ContainerStatus } from '../cri-proto/gen/api.ts';
+import { BUSYBOX } from './testing/cri.ts';
+import { poll } from './testing/poll.ts';
+import { TestNode } from './testing/test-node.ts';
+
+let node: TestNode;
+before(async () => {
+  node = await TestNode.create();
+  await node.start('node');
+});
+after(() => node?.destroy());
+
+interface Wanted {
+  readonly name: string;
+  readonly containers: readonly { readonly name: string; readonly script: string; readonly resources: object }[];
+}
+
+function manifest({ name, containers }: Wanted): string {
+  return JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 1,
+      containers: containers.map(({ name: container, script, resources }) => ({
+        name: container,
+        image: BUSYBOX,
+        command: ['sh', '-c', script],
+        resources,
+      })),
+    },
+  });
+}
+
+/** Ids and statuses of a pod's containers by name, once they all are in `state`. */
+function containersOf(pod: Wanted, state: ContainerState, timeoutMs?: number): Promise<Map<string, ContainerStatus>> {
+  return poll(
+    `the containers of ${pod.name}`,
+    async () => {
+      const { containers } = await node.cri.runtime.listContainers({ filter: { labelSelector: { 'io.kubernetes.pod.name': pod.name } } });
+      const statuses = await Promise.all(
+        containers.map(async ({ id }) => (await node.cri.runtime.containerStatus({ containerId: id })).status),
+      );
+      const found = statuses.filter((status) => status !== undefined);
+      if (found.length < pod.containers.length || found.some((status) => status.state !== state)) return undefined;
+      return new Map(found.map((status) => [status.metadata?.name ?? '', status]));
+    },
+    timeoutMs,
+  );
+}
+
+/** A file of a container's cgroup: by its v2 name, else by its v1 name. */
+function cgroupFile(containerId: string, ...names: string[]): string {
+  for (const name of names)
+    for (const directory of node.cgroups().filter((entry) => path.basename(entry) === containerId)) {
+      const file = path.join(directory, name);
+      if (fs.existsSync(file)) return fs.readFileSync(file, 'utf8').trim();
+    }
+  throw new Error(`no ${names.join(' or ')} in the cgroups of ${containerId}`);
+}
+
+/** CPU time of a container's cgroup in seconds. */
+function cpuSeconds(containerId: string): number {
+  const text = cgroupFile(containerId, 'cpu.stat', 'cpuacct.usage');
+  const v2 = /^usage_usec (\d+)/m.exec(text);
+  if (v2 !== null) return Number(v2[1]) / 1e6;
+  // cgroup v1's cpu.stat has no usage: cpuacct is joined only where something asks for it, so the processes are summed up.
+  return procsOf(containerId).reduce((sum, pid) => sum + processSeconds(pid), 0);
+}
+
+function procsOf(containerId: string): number[] {
+  return cgroupFile(containerId, 'cgroup.procs').split('\n').filter(Boolean).map(Number);
+}
+
+/** utime + stime and those of its ended children, in seconds. proc_pid_stat(5) */
+function processSeconds(pid: number): number {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0) / 100;
+}
+
+async function cpuUse(containerIds: readonly string[], seconds: number): Promise<number[]> {
+  const before = containerIds.map(cpuSeconds);
+  const start = process.hrtime.bigint();
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const elapsed = Number(process.hrtime.bigint() - start) / 1e9;
+  return containerIds.map((id, i) => (cpuSeconds(id) - (before[i] ?? 0)) / elapsed);
+}
+
+function within(actual: number, expected: number, share: number, what: string): void {
+  assert.ok(Math.abs(actual - expected) <= expected * share, `${what}: ${actual.toFixed(3)}, expected ${expected} within ${share * 100} %`);
+}
+
+const SPIN = 'while :; do :; done';
+
+test('limits {memory: 64Mi, cpu: 250m} stand in the cgroup, and CPU use stays within 10 % of the quota', async () => {
+  const pod = { name: 'limited', containers: [{ name: 'main', script: SPIN, resources: { limits: { memory: '64Mi', cpu: '250m' } } }] };
+  node.addManifest('limited.json', manifest(pod));
+  const id = (await containersOf(pod, ContainerState.CONTAINER_RUNNING)).get('main')?.id ?? '';
+  assert.equal(cgroupFile(id, 'memory.max', 'memory.limit_in_bytes'), '67108864');
+  assert.match(cgroupFile(id, 'cpu.max', 'cpu.cfs_quota_us'), /^25000( 100000)?$/);
+  const [use = 0] = await cpuUse([id], 5);
+  within(use, 0.25, 0.1, 'CPU use');
+  node.removeManifest('limited.json');
+});
+
+test('a container over its memory limit ends with 137, OOMKilled, and the kernel has counted it', async () => {
+  const pod = { name: 'hog', containers: [{ name: 'main', script: 'exec tail /dev/zero', resources: { limits: { memory: '32Mi' } } }] };
+  node.addManifest('hog.json', manifest(pod));
+  const status = (await containersOf(pod, ContainerState.CONTAINER_EXITED, 60_000)).get('main');
+  assert.deepEqual([status?.exitCode, status?.reason], [137, 'OOMKilled']);
+  const { info } = await node.cri.runtime.containerStatus({ containerId: status?.id ?? '', verbose: true });
+  assert.ok((JSON.parse(info.info ?? '{}') as { oomKills: number }).oomKills >= 1, info.info);
+  node.removeManifest('hog.json');
+});
+
+test('two stressors with equal requests get equal CPU time within 10 %', async () => {
+  const resources = { requests: { cpu: '100m' } };
+  // More spinning processes than CPUs in each, so that they compete on every CPU.
+  const script = `for i in 1 2 3 4; do (${SPIN}) & done; wait`;
+  const pod = {
+    name: 'equals',
+    containers: [
+      { name: 'one', script, resources },
+      { name: 'two', script, resources },
+    ],
+  };
+  node.addManifest('equals.json', manifest(pod));
+  const statuses = await containersOf(pod, ContainerState.CONTAINER_RUNNING);
+  const ids = ['one', 'two'].map((name) => statuses.get(name)?.id ?? '');
+  await poll('all stressors to spin', () => ids.every((id) => procsOf(id).length === 5));
+  const [one = 0, two = 0] = await cpuUse(ids, 5);
+  within(one, (one + two) / 2, 0.1, 'the share of one');
+  node.removeManifest('equals.json');
+});
