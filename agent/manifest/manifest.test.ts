@@ -628,6 +628,18 @@ for (const [name, text, severity, fieldPath, line, message] of badInputs) {
   });
 }
 
+test('ephemeral-storage is not yet acted on, huge pages are', () => {
+  const { pods, problems } = parseManifest(
+    manifest({ container: 'resources: {limits: {ephemeral-storage: 1Gi, hugepages-2Mi: 4Mi}}' }),
+    context,
+  );
+  assert.equal(pods.length, 1);
+  assert.deepEqual(
+    problems.map(({ fieldPath, severity }) => [fieldPath, severity]),
+    [[`${c0}.resources.limits[ephemeral-storage]`, 'later']],
+  );
+});
+
 test('several mistakes in one document are all told', () => {
   const text = manifest({
     container: 'command: x\nimagePullPolicy: no\nports: [{containerPort: 99999}]',

@@ -122,8 +122,8 @@ function validateResources({ resources }: V1Container, path: string, report: Rep
 
 /** False when the quantity needs no further look. */
 function checkResourceName(name: string, path: string, report: Report): boolean {
-  if (name === 'cpu' || name === 'memory') return true;
-  if (name === 'ephemeral-storage' || name.startsWith('hugepages-')) {
+  if (name === 'cpu' || name === 'memory' || name.startsWith('hugepages-')) return true;
+  if (name === 'ephemeral-storage') {
     report(path, 'not yet acted on; the pod runs without it', 'later');
     return true;
   }
