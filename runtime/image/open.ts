@@ -1,6 +1,7 @@
 // Owns the wiring of the image store: content, layers, index, snapshots and the three ways by which an image comes.
 import fs from 'node:fs';
 import path from 'node:path';
+import { invalidArgument, notFound } from '../errors.ts';
 import { waitSyscall } from '../linux/syscall.ts';
 import type { Logger } from '../logger.ts';
 import { Serial } from '../serial.ts';
@@ -14,7 +15,7 @@ import { parseConfig } from './manifest.ts';
 import { type OverlaySupport, probeOverlay } from './overlay-probe.ts';
 import type { ImageParts } from './parts.ts';
 import { pullImage } from './pull.ts';
-import { formatReference, parseReference } from './reference.ts';
+import { formatReference, parseReference, type Reference } from './reference.ts';
 import { createSnapshotStore } from './snapshot.ts';
 import type { ImageStore } from './store.ts';
 import { createUnpackPool } from './unpack-pool.ts';
@@ -118,7 +119,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   return {
     pull: async (text, { auth, signal } = {}) => {
       signal?.throwIfAborted();
-      const reference = parseReference(text);
+      const reference = parsePulled(text);
       const name = formatReference(reference);
       const host = hostImage(name);
       if (host !== undefined) {
@@ -162,13 +163,13 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     },
     layers: (imageId) => {
       const record = findImage(index.records(), imageId);
-      if (record === undefined) throw new Error(`the image ${imageId} is not in the store`);
+      if (record === undefined) throw notFound(`the image ${imageId} is not in the store`);
       return { imageId: record.id, lowerDirs: lowerDirsOf(chainOf(record)) };
     },
     prepareSnapshot: async (containerId, imageId, { ownerUid, ownerGid } = {}) => {
       const image = findImage(index.records(), imageId);
       const record = snapshots.record(containerId) ?? (image && { imageId: image.id, chain: chainOf(image) });
-      if (record === undefined) throw new Error(`the image ${imageId} is not in the store`);
+      if (record === undefined) throw notFound(`the image ${imageId} is not in the store`);
       const release = layers.lease(record.chain);
       try {
         return await snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
@@ -209,6 +210,14 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     // Where layers could not be kept apart, each holds everything below it.
     const shown = support().whiteouts ? chain : chain.slice(-1);
     return shown.length === 0 ? [layers.emptyDirectory()] : shown.map(layers.directory).reverse();
+  }
+}
+
+function parsePulled(text: string): Reference {
+  try {
+    return parseReference(text);
+  } catch (error) {
+    throw invalidArgument(error instanceof Error ? error.message : String(error));
   }
 }
 

@@ -47,20 +47,22 @@ export function createUnpackPool(limit = WORKER_LIMIT): UnpackPool {
     const worker = take();
     busy.add(worker);
     let whole = false;
+    const { promise, resolve, reject } = Promise.withResolvers<UnpackAnswer>();
+    const ended = () => reject(new Error('the unpacking thread ended'));
+    const aborted = () => reject(signal?.reason);
+    worker.on('message', resolve).on('error', reject).on('exit', ended);
+    signal?.addEventListener('abort', aborted);
     try {
-      const answer = await new Promise<UnpackAnswer>((resolve, reject) => {
-        worker.once('message', resolve);
-        worker.once('error', reject);
-        worker.once('exit', () => reject(new Error('the unpacking thread ended')));
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-        worker.postMessage(job);
-      });
+      worker.postMessage(job);
+      const answer = await promise;
       whole = true;
       if ('unpacked' in answer) return answer.unpacked;
       throw Object.assign(new Error(answer.message), answer.code === undefined ? {} : { code: answer.code });
     } finally {
+      // One by one: removing all listeners of a Worker takes Node's own away as well, and it never answers again.
+      worker.off('message', resolve).off('error', reject).off('exit', ended);
+      signal?.removeEventListener('abort', aborted);
       busy.delete(worker);
-      worker.removeAllListeners();
       // Awaited, so that nothing is written into the target after the caller removes it.
       if (whole) giveBack(worker);
       else await worker.terminate();
