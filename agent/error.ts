@@ -15,6 +15,16 @@ export function describeError(error: unknown): string {
   return parts.join(': ') || 'unknown error';
 }
 
+/** A mistake of ours, not of the user or the machine: its place in the code is the only useful thing about it. */
+export function isProgrammerError(error: unknown): error is Error {
+  return (
+    error instanceof TypeError ||
+    error instanceof RangeError ||
+    error instanceof ReferenceError ||
+    (error instanceof Error && error.name === 'AssertionError')
+  );
+}
+
 /** A command cannot go on: its sentence goes to stderr, its code is the exit code. */
 export class CommandError extends Error {
   override readonly name = 'CommandError';

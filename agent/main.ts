@@ -1,8 +1,9 @@
 // The one place that starts both halves, and the one that calls process.exit: parses argv, runs a command, prints its error sentence.
 import module from 'node:module';
 import process from 'node:process';
+import { nodeSuffix } from '../runtime/paths.ts';
 import { runCommand } from './cli/command.ts';
-import { CommandError, describeError } from './error.ts';
+import { CommandError, describeError, isProgrammerError } from './error.ts';
 
 module.enableCompileCache();
 
@@ -10,12 +11,27 @@ module.enableCompileCache();
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
 });
+// Nobody is left to read the log, as after the terminal was closed; the pods go on.
+process.stderr.on('error', () => undefined);
+
+function fail(error: unknown): never {
+  const stack = isProgrammerError(error) ? `\n${error.stack}` : '';
+  process.stderr.write(`tskubelet: ${describeError(error)}${stack}\n`);
+  process.exit(error instanceof CommandError ? error.exitCode : 1);
+}
+
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
 
 try {
-  process.exitCode = await runCommand(process.argv.slice(2));
+  process.exitCode = await runCommand(process.argv.slice(2), {
+    nodeSuffix,
+    start: async (options) => (await import('../runtime/main.ts')).startRuntime(options),
+    openImages: async (options) => (await import('../runtime/images-alone.ts')).openImagesAlone(options),
+    explainStart: async (dryRun) => (await import('../runtime/service/explain-start.ts')).explainStart(dryRun),
+  });
 } catch (error) {
-  process.stderr.write(`tskubelet: ${describeError(error)}\n`);
-  process.exitCode = error instanceof CommandError ? error.exitCode : 1;
+  fail(error);
 }
-// Nothing of a finished command may keep the process: idle sockets, watches, timers.
-process.exit();
+// Nothing of a finished command may keep the process: idle sockets, watches, timers. What is on its way to a pipe is written first.
+process.stdout.write('', () => process.exit());

@@ -1,5 +1,13 @@
 // Owns where things lie below root-dir and run-dir.
+import { createHash } from 'node:crypto';
 import path from 'node:path';
+
+const DEFAULT_RUN_DIR = '/run/tskubelet';
+
+/** "" for the default run-dir, else 6 hex digits that make host-wide names unique to this node. */
+export function nodeSuffix(runDir: string): string {
+  return path.resolve(runDir) === DEFAULT_RUN_DIR ? '' : createHash('sha256').update(path.resolve(runDir)).digest('hex').slice(0, 6);
+}
 
 export interface Paths {
   readonly rootDir: string;

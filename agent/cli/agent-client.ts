@@ -30,7 +30,8 @@ export function request(
     );
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') reject(noDaemon(settings));
-      else if (error.code === 'EACCES') reject(new CommandError(`${settings.agentSocket} may only be used by root: run the command with sudo`));
+      else if (error.code === 'EACCES')
+        reject(new CommandError(`${settings.agentSocket} may only be used by root: run the command with sudo`));
       else reject(error);
     });
     outgoing.end(body);
@@ -39,9 +40,7 @@ export function request(
 
 export function noDaemon({ agentSocket, runDir }: Settings): CommandError {
   const where = runDir === '/run/tskubelet' ? '' : ` --run-dir ${runDir}`;
-  return new CommandError(
-    `no tskubelet runs here (nothing listens on ${agentSocket}): start one with 'tskubelet --manifests DIR${where}'`,
-  );
+  return new CommandError(`no tskubelet runs here (nothing listens on ${agentSocket}): start one with 'tskubelet --manifests DIR${where}'`);
 }
 
 /** The whole body as text; a status of 400 or more is an error with the agent's sentence. */

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { usageError } from '../error.ts';
 
-interface Flag {
+export interface Flag {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: true;
@@ -10,8 +10,8 @@ interface Flag {
   readonly help: string;
 }
 
-/** Flags of the daemon; the ones that say where things are serve the commands too. */
-const NODE_FLAGS = {
+/** Flags of the node. The ones that say where things are serve every command. */
+export const NODE_FLAGS = {
   manifests: { type: 'string', multiple: true, value: 'PATH', help: 'folder or file with Pod YAML or JSON; repeatable' },
   'node-name': { type: 'string', value: 'NAME', help: "this node's name (default: the hostname)" },
   'root-dir': { type: 'string', value: 'DIR', help: 'images, containers, volumes (default /var/lib/tskubelet)' },
@@ -19,27 +19,30 @@ const NODE_FLAGS = {
   'log-dir': { type: 'string', value: 'DIR', help: 'container logs (default /var/log/pods)' },
   'cri-socket': { type: 'string', value: 'PATH', help: 'use the CRI runtime at this socket instead of our own' },
   'container-runtime-endpoint': { type: 'string', value: 'URL', help: 'the same as the kubelet spells it: unix:///path' },
-  'cgroup-root': { type: 'string', value: 'PATH', help: "cgroup that holds everything of this node (default / or the daemon's delegated one)" },
-  'pod-cidr': { type: 'string', value: 'CIDR', help: 'pod addresses, one IPv4 and one IPv6 range at most (default 10.244.0.0/24)' },
+  'cgroup-root': { type: 'string', value: 'PATH', help: 'cgroup of everything of this node (default / or the delegated one)' },
+  'pod-cidr': { type: 'string', value: 'CIDR', help: 'pod addresses: an IPv4 range, or an IPv4 and an IPv6 range (default 10.244.0.0/24)' },
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
   'read-only-address': { type: 'string', value: 'IP', help: 'address of /pods, /healthz and /metrics (default 127.0.0.1)' },
   'read-only-port': { type: 'string', value: 'PORT', help: 'their port; 0 switches it off (default 10255)' },
   config: { type: 'string', value: 'FILE', help: 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it' },
-  'log-format': { type: 'string', value: 'text|json', help: "format of tskubelet's own log on stderr (default text)" },
+  'log-format': { type: 'string', value: 'FORMAT', help: "text or json, for tskubelet's own log on stderr (default text)" },
+  v: { type: 'string', short: 'v', value: 'LEVEL', help: 'verbosity of that log: 0 warnings, 2 events (default), 4 everything' },
   'stop-pods-on-exit': { type: 'boolean', help: 'end the pods with the daemon; otherwise they run on, as under a kubelet' },
   'allow-no-limits': { type: 'boolean', help: 'run without cgroups where they cannot be written' },
 } as const satisfies Record<string, Flag>;
 
-const COMMAND_FLAGS = {
+export const COMMAND_FLAGS = {
   namespace: { type: 'string', short: 'n', value: 'NAME', help: 'namespace (default "default")' },
   'all-namespaces': { type: 'boolean', short: 'A', help: 'pods of all namespaces' },
-  output: { type: 'string', short: 'o', value: 'FORMAT', help: 'wide, json, yaml or name' },
+  output: { type: 'string', short: 'o', value: 'FORMAT', help: 'wide, json, yaml or name, where the command has them' },
   container: { type: 'string', short: 'c', value: 'NAME', help: "container (default: the pod's first)" },
   follow: { type: 'boolean', short: 'f', help: 'go on as the log grows' },
   previous: { type: 'boolean', short: 'p', help: 'the log of the container before its last restart' },
   tail: { type: 'string', value: 'N', help: 'only the last N lines' },
   since: { type: 'string', value: 'DURATION', help: 'only newer lines: 5s, 2m, 3h' },
   timestamps: { type: 'boolean', help: 'each line with its time' },
+  stdin: { type: 'boolean', short: 'i', help: 'pass standard input on' },
+  tty: { type: 'boolean', short: 't', help: 'give the command a terminal' },
   'dry-run': { type: 'string', value: 'FILE', help: 'explain what a start of this manifest would do; nothing is started' },
   bin: { type: 'string', multiple: true, value: 'PATH', help: 'a program to put into the image; repeatable' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
@@ -48,6 +51,9 @@ const COMMAND_FLAGS = {
 
 const FLAGS = { ...NODE_FLAGS, ...COMMAND_FLAGS } as const;
 
+export type NodeFlag = keyof typeof NODE_FLAGS;
+export type CommandFlag = keyof typeof COMMAND_FLAGS;
+
 /** Flags that the design has and a later version serves: refused by name, so that nobody believes them to work. */
 const LATER: readonly string[] = ['kubeconfig', 'cni-conf-dir', 'cni-bin-dir', 'client-ca-file', 'address', 'port'];
 
@@ -55,8 +61,8 @@ export interface Invocation {
   readonly flags: Flags;
   /** Words before `--`. */
   readonly words: readonly string[];
-  /** Words after `--`: the command of exec. */
-  readonly rest: readonly string[];
+  /** Words after `--`, the command of exec; undefined without `--`. */
+  readonly rest: readonly string[] | undefined;
 }
 
 type Value<F extends Flag> = F extends { multiple: true } ? string[] : F['type'] extends 'boolean' ? boolean : string;
@@ -68,16 +74,25 @@ export function parseArgv(argv: readonly string[]): Invocation {
   const own = end === -1 ? argv : argv.slice(0, end);
   for (const word of own) {
     const name = /^--([^=]+)/.exec(word)?.[1];
-    if (name === undefined) continue;
+    if (name === undefined || name in FLAGS) continue;
     if (LATER.includes(name)) throw usageError(`--${name} is not served by this version of tskubelet yet; leave it out`);
-    if (!(name in FLAGS)) throw usageError(`unknown flag --${name}; 'tskubelet --help' lists the flags`);
+    throw usageError(`unknown flag --${name}; 'tskubelet --help' lists the flags`);
   }
   try {
     const { values, positionals } = parseArgs({ args: [...own], options: FLAGS, allowPositionals: true, strict: true });
-    return { flags: values as Flags, words: positionals, rest: end === -1 ? [] : argv.slice(end + 1) };
+    return { flags: values as Flags, words: positionals, rest: end === -1 ? undefined : argv.slice(end + 1) };
   } catch (error) {
-    throw usageError(`${(error as Error).message.split('. ')[0]?.replaceAll("'", '"') ?? 'wrong flags'}; 'tskubelet --help' lists the flags`);
+    throw usageError(renderParseError((error as Error).message));
   }
+}
+
+/** `Option '--tail <value>' argument missing` becomes `--tail needs a value`. */
+function renderParseError(message: string): string {
+  const flag = /'(?:-\w, )?(-[^' ]+)/.exec(message)?.[1] ?? 'a flag';
+  if (message.includes('argument missing') || message.includes('argument is ambiguous')) return `${flag} needs a value`;
+  if (message.includes('does not take an argument')) return `${flag} takes no value`;
+  if (message.includes('Unknown option')) return `unknown flag ${flag}; 'tskubelet --help' lists the flags`;
+  return message;
 }
 
 /** A whole number in a flag, within bounds. */
@@ -85,15 +100,12 @@ export function numberFlag(flags: Flags, name: keyof Flags, { min, max }: { min:
   const text = flags[name];
   if (text === undefined) return undefined;
   const value = Number(text);
-  if (!/^\d+$/.test(String(text)) || value < min || value > max) throw usageError(`--${name} ${text}: expected a whole number from ${min} to ${max}`);
+  if (!/^\d+$/.test(String(text)) || value < min || value > max)
+    throw usageError(`--${name} ${text}: expected a whole number from ${min} to ${max}`);
   return value;
 }
 
-export function renderFlags(): string {
-  const lines = (flags: Record<string, Flag>) =>
-    Object.entries(flags).map(([name, { short, value, help }]) => {
-      const spelled = `${short === undefined ? '    ' : `-${short}, `}--${name}${value === undefined ? '' : ` ${value}`}`;
-      return `  ${spelled.padEnd(40)} ${help}`;
-    });
-  return ['Node:', ...lines(NODE_FLAGS), '', 'Commands:', ...lines(COMMAND_FLAGS)].join('\n');
+export function renderFlag(name: string, { short, value, help }: Flag): string {
+  const long = name === short ? `-${name}` : `${short === undefined ? '    ' : `-${short}, `}--${name}`;
+  return `  ${`${long}${value === undefined ? '' : ` ${value}`}`.padEnd(40)} ${help}`;
 }

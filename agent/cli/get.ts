@@ -19,9 +19,12 @@ export async function get({ flags, words }: Invocation): Promise<number> {
     .toSorted((a, b) => podKey(a).localeCompare(podKey(b)));
   process.stdout.write(render(pods, flags, wanted.length === 1));
   const missing = wanted.filter((name) => !pods.some(({ metadata }) => metadata?.name === name));
-  if (missing.length > 0) throw new CommandError(`no pod ${missing.map((name) => `"${name}"`).join(', ')} in namespace ${flags.namespace ?? 'default'}`);
+  if (missing.length > 0)
+    throw new CommandError(`no pod ${missing.map((name) => `"${name}"`).join(', ')} in namespace ${flags.namespace ?? 'default'}`);
   if (pods.length === 0 && (flags.output ?? 'wide') === 'wide')
-    process.stderr.write(flags['all-namespaces'] === true ? 'no pods on this node\n' : `no pods in namespace ${flags.namespace ?? 'default'}\n`);
+    process.stderr.write(
+      flags['all-namespaces'] === true ? 'no pods on this node\n' : `no pods in namespace ${flags.namespace ?? 'default'}\n`,
+    );
   return 0;
 }
 
@@ -72,7 +75,9 @@ function renderReady({ status, spec }: V1Pod): string {
 function renderRestarts({ status }: V1Pod, now: number): string {
   const statuses = status?.containerStatuses ?? [];
   const count = statuses.reduce((sum, { restartCount }) => sum + restartCount, 0);
-  const ends = statuses.map(({ lastState }) => Date.parse(String(lastState?.terminated?.finishedAt ?? ''))).filter((end) => !Number.isNaN(end));
+  const ends = statuses
+    .map(({ lastState }) => Date.parse(String(lastState?.terminated?.finishedAt ?? '')))
+    .filter((end) => !Number.isNaN(end));
   return count === 0 || ends.length === 0 ? String(count) : `${count} (${renderAge(now - Math.max(...ends))} ago)`;
 }
 

@@ -2,7 +2,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { usageError } from '../error.ts';
-import type { Flags } from './flags.ts';
+import { type Flags, numberFlag } from './flags.ts';
 
 export interface Settings {
   readonly nodeName: string;
@@ -14,6 +14,15 @@ export interface Settings {
   readonly foreignRuntime: string | undefined;
   readonly criSocket: string;
 }
+
+export const DEFAULTS = {
+  'root-dir': '/var/lib/tskubelet',
+  'run-dir': '/run/tskubelet',
+  'log-dir': '/var/log/pods',
+  'pod-cidr': '10.244.0.0/24',
+  'read-only-address': '127.0.0.1',
+  'read-only-port': '10255',
+} as const;
 
 function absolute(flag: string, value: string): string {
   if (value === '') throw usageError(`--${flag} is empty`);
@@ -27,23 +36,89 @@ function socketPath(flag: string, value: string): string {
   return absolute(flag, match?.[2] ?? '');
 }
 
+function foreignRuntime(flags: Flags): string | undefined {
+  for (const flag of ['cri-socket', 'container-runtime-endpoint'] as const) {
+    const value = flags[flag];
+    if (value !== undefined) return socketPath(flag, value);
+  }
+  return undefined;
+}
+
+// RFC 1123, as the API server asks it of a node's name.
+const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+function nodeName(flag: string | undefined): string {
+  const name = (flag ?? os.hostname()).trim().toLowerCase();
+  if (!NODE_NAME.test(name))
+    throw usageError(
+      `${flag === undefined ? 'the hostname' : '--node-name'} "${name}" is no name for a node: letters, digits, "-" and "." only; give --node-name`,
+    );
+  return name;
+}
+
 export function readSettings(flags: Flags): Settings {
-  const rootDir = absolute('root-dir', flags['root-dir'] ?? '/var/lib/tskubelet');
-  const runDir = absolute('run-dir', flags['run-dir'] ?? '/run/tskubelet');
-  const endpoint = flags['container-runtime-endpoint'];
-  const foreign =
-    flags['cri-socket'] !== undefined
-      ? socketPath('cri-socket', flags['cri-socket'])
-      : endpoint === undefined
-        ? undefined
-        : socketPath('container-runtime-endpoint', endpoint);
+  const directory = (flag: 'root-dir' | 'run-dir' | 'log-dir') => absolute(flag, flags[flag] ?? DEFAULTS[flag]);
+  const runDir = directory('run-dir');
+  const foreign = foreignRuntime(flags);
   return {
-    nodeName: (flags['node-name'] ?? os.hostname()).toLowerCase(),
-    rootDir,
+    nodeName: nodeName(flags['node-name']),
+    rootDir: directory('root-dir'),
     runDir,
-    logDir: absolute('log-dir', flags['log-dir'] ?? '/var/log/pods'),
+    logDir: directory('log-dir'),
     agentSocket: path.join(runDir, 'agent.sock'),
     foreignRuntime: foreign,
     criSocket: foreign ?? path.join(runDir, 'cri.sock'),
   };
+}
+
+/** What only a daemon needs beyond that. */
+export interface NodeSettings extends Settings {
+  readonly manifests: readonly string[];
+  readonly podCidrs: readonly string[];
+  readonly cgroupRoot: string | undefined;
+  readonly registryConfigDir: string | undefined;
+  readonly readOnlyAddress: string;
+  readonly readOnlyPort: number;
+  readonly logFormat: 'text' | 'json';
+  readonly logLevel: 'debug' | 'info' | 'warn';
+  readonly stopPodsOnExit: boolean;
+  readonly allowNoLimits: boolean;
+}
+
+export function readNodeSettings(flags: Flags, options: { readonly logLevel?: NodeSettings['logLevel'] } = {}): NodeSettings {
+  const format = flags['log-format'] ?? 'text';
+  if (format !== 'text' && format !== 'json') throw usageError(`--log-format ${format}: expected text or json`);
+  const verbosity = numberFlag(flags, 'v', { min: 0, max: 10 });
+  const otherwise = flags['log-format'] === undefined ? (options.logLevel ?? 'info') : 'info';
+  const registryConfigDir = flags['registry-config-dir'];
+  return {
+    ...readSettings(flags),
+    manifests: (flags.manifests ?? []).map((place) => manifestPath(place)),
+    podCidrs: (flags['pod-cidr'] ?? DEFAULTS['pod-cidr']).split(',').map((cidr) => cidr.trim()),
+    cgroupRoot: flags['cgroup-root'],
+    registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
+    readOnlyAddress: flags['read-only-address'] ?? DEFAULTS['read-only-address'],
+    readOnlyPort: numberFlag(flags, 'read-only-port', { min: 0, max: 65535 }) ?? Number(DEFAULTS['read-only-port']),
+    logFormat: format,
+    logLevel: verbosity === undefined ? otherwise : verbosity >= 4 ? 'debug' : verbosity >= 1 ? 'info' : 'warn',
+    stopPodsOnExit: flags['stop-pods-on-exit'] ?? false,
+    allowNoLimits: flags['allow-no-limits'] ?? false,
+  };
+}
+
+function manifestPath(place: string): string {
+  if (/^https?:\/\//.test(place))
+    throw usageError(`--manifests ${place}: URLs are not served by this version of tskubelet yet; give a folder or a file`);
+  return absolute('manifests', place);
+}
+
+/** The flags that tell another command of this node from the default one: " --run-dir /x", or "". */
+export function renderWhere({ runDir }: Settings): string {
+  return runDir === DEFAULTS['run-dir'] ? '' : ` --run-dir ${runDir}`;
+}
+
+/** How this program was called, for commands that its user may paste. */
+export function programName(): string {
+  const command = process.env.TSKUBELET_COMMAND ?? 'tskubelet';
+  return (process.env.PATH ?? '').split(path.delimiter).includes(path.dirname(command)) ? path.basename(command) : command;
 }

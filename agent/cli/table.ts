@@ -3,7 +3,9 @@
 export function renderTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all.map((row) => `${row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd((widths[column] ?? 0) + 3))).join('')}\n`).join('');
+  return all
+    .map((row) => `${row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd((widths[column] ?? 0) + 3))).join('')}\n`)
+    .join('');
 }
 
 /** kubectl's short ages: 42s, 5m, 5m30s, 3h, 2d. */
@@ -16,4 +18,14 @@ export function renderAge(ms: number): string {
   if (hours < 3) return `${minutes}m`;
   if (hours < 48) return `${hours}h`;
   return `${Math.floor(hours / 24)}d`;
+}
+
+/** Decimal units with three digits, as crictl and podman: 742kB, 11.9MB, 1.05GB. */
+export function renderSize(bytes: bigint | number): string {
+  let value = Number(bytes);
+  for (const unit of ['B', 'kB', 'MB', 'GB']) {
+    if (value < 999.5) return `${unit === 'B' ? value : Number(value.toPrecision(3))}${unit}`;
+    value /= 1000;
+  }
+  return `${Number(value.toPrecision(3))}TB`;
 }

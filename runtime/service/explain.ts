@@ -1,18 +1,67 @@
-// Owns the syscall programs that a status tells: planned again from the record, so that they are there after a restart too.
-
+// Owns a container's start in words: the cgroup files and the syscall program, each step with the CRI field that is responsible for it.
+import type { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import type { CgroupHost, CgroupWrite, Unexpressed } from '../cgroup/cgroup.ts';
+import { detectCgroupHost } from '../cgroup/host.ts';
+import { planCgroup } from '../cgroup/plan.ts';
 import type { ContainerRecord } from '../container/record.ts';
+import { planResources } from '../container/resources.ts';
 import { hostLimits } from '../process/host-limits.ts';
-import { planContainerProgram } from '../program/container-program.ts';
+import { type ProgramTarget, planContainerProgram } from '../program/container-program.ts';
 import { type ExplainedStep, explainProgram } from '../program/explain.ts';
 import { planPauseProgram } from '../program/pause-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import { planPause } from '../sandbox/plan.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
+import { fieldOf } from './step-field.ts';
 
-export function explainPause({ config, recordId }: SandboxRecord): readonly ExplainedStep[] {
-  return explainProgram(planPauseProgram(planPause(config), { recordId, ...hostLimits() }));
+export interface StepWithField extends ExplainedStep {
+  /** As api.proto names it: "linux.security_context.capabilities". */
+  readonly field?: string;
 }
 
-export function explainContainer({ recordId }: ContainerRecord, spec: ContainerSpec): readonly ExplainedStep[] {
-  return explainProgram(planContainerProgram(spec, { recordId, ...hostLimits() }));
+export interface ExplainedCgroup {
+  readonly path: string;
+  readonly writes: readonly CgroupWrite[];
+  /** What this host cannot express, and why. */
+  readonly unexpressed: readonly Unexpressed[];
+}
+
+export interface ExplainedStart {
+  readonly steps: readonly StepWithField[];
+  readonly cgroup?: ExplainedCgroup;
+}
+
+function withFields(steps: readonly ExplainedStep[], config: ContainerConfig | undefined): readonly StepWithField[] {
+  return steps.map((step) => {
+    const field = fieldOf(step, config);
+    return field === undefined ? step : { ...step, field };
+  });
+}
+
+export function explainSandboxConfig(config: PodSandboxConfig, target: ProgramTarget): ExplainedStart {
+  return { steps: withFields(explainProgram(planPauseProgram(planPause(config), target)), undefined) };
+}
+
+export interface ContainerStart {
+  readonly config: ContainerConfig;
+  readonly spec: ContainerSpec;
+  /** Empty without cgroups. */
+  readonly cgroupPath: string;
+  readonly host: CgroupHost;
+  readonly target: ProgramTarget;
+}
+
+export function explainContainerStart({ config, spec, cgroupPath, host, target }: ContainerStart): ExplainedStart {
+  const steps = withFields(explainProgram(planContainerProgram(spec, target)), config);
+  if (cgroupPath === '') return { steps };
+  const { writes, unexpressed } = planCgroup(planResources(config.linux?.resources), host);
+  return { cgroup: { path: cgroupPath, writes, unexpressed }, steps };
+}
+
+export function explainPause({ config, recordId }: SandboxRecord): ExplainedStart {
+  return explainSandboxConfig(config, { recordId, ...hostLimits() });
+}
+
+export function explainContainer({ config, cgroupPath, recordId }: ContainerRecord, spec: ContainerSpec): ExplainedStart {
+  return explainContainerStart({ config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() } });
 }

@@ -1,0 +1,79 @@
+// What the command line needs of the runtime: agent/ may not import runtime/, so main.ts hands this in. Loaded when it is asked for.
+import type { Logger } from '../../runtime/logger.ts';
+
+export interface RuntimeStart {
+  readonly rootDir: string;
+  readonly runDir: string;
+  readonly version: string;
+  readonly logger: Logger;
+  readonly podCidrs: readonly string[];
+  readonly cgroupRoot?: string;
+  readonly registryConfigDir?: string;
+  readonly allowNoLimits: boolean;
+}
+
+export interface EmbeddedRuntime {
+  readonly socket: string;
+  /** Containers run on; the number of sandboxes that are left. With none left, what was made for this node on the machine goes too. */
+  close(): Promise<number>;
+}
+
+export interface ImageRow {
+  readonly id: string;
+  readonly repoTags: readonly string[];
+  readonly repoDigests: readonly string[];
+  readonly size: bigint;
+  readonly pinned: boolean;
+}
+
+/** What `image` does, over the socket of a daemon or in the store itself. */
+export interface Images {
+  list(): Promise<readonly ImageRow[]>;
+  pull(reference: string): Promise<string>;
+  /** Undefined when there is none of the name; `details` is what the image says about running it. */
+  inspect(reference: string): Promise<{ readonly image: ImageRow; readonly details: unknown } | undefined>;
+  remove(reference: string): Promise<void>;
+  import(file: string): Promise<readonly string[]>;
+  buildHost(name: string, binaries: readonly string[]): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface DryRunConfigs {
+  /** Encoded runtime.v1 PodSandboxConfig and ContainerConfigs, as a kubelet would send them. */
+  readonly sandbox: Uint8Array;
+  readonly containers: readonly Uint8Array[];
+  readonly rootDir: string;
+  readonly runDir: string;
+}
+
+export interface ExplainedStep {
+  readonly number: number;
+  readonly phase: string;
+  readonly call: string;
+  readonly note?: string;
+  /** The CRI field that is responsible, as api.proto names it; a mount by its target: "mounts /data". */
+  readonly field?: string;
+}
+
+export interface ExplainedStart {
+  readonly steps: readonly ExplainedStep[];
+  readonly cgroup?: {
+    readonly path: string;
+    readonly writes: readonly { readonly controller: string; readonly file: string; readonly value: string }[];
+    readonly unexpressed: readonly { readonly intent: string; readonly reason: string }[];
+  };
+}
+
+export interface ExplainedDryRun {
+  readonly sandbox: ExplainedStart;
+  readonly containers: readonly (ExplainedStart & { readonly name: string })[];
+}
+
+export interface RuntimeHalf {
+  /** "" for the default run-dir, else what makes this node's names on the machine its own. */
+  readonly nodeSuffix: (runDir: string) => string;
+  start(options: RuntimeStart): Promise<EmbeddedRuntime>;
+  /** The store of a root-dir that no daemon works on; refused under a daemon's lock. */
+  openImages(options: { rootDir: string; runDir: string; logger: Logger; registryConfigDir?: string }): Promise<Images>;
+  explainStart(configs: DryRunConfigs): Promise<ExplainedDryRun>;
+}
