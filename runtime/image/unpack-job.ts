@@ -7,6 +7,7 @@ import { cloneTree } from './clone-tree.ts';
 import { finishDigest, hashFor } from './digest.ts';
 import { TarReader } from './tar-reader.ts';
 import { createUnpacker, type Unpacked, type UnpackLimits, type Whiteouts } from './unpack.ts';
+import { isZstd, splitZstdFrames } from './zstd-frames.ts';
 
 export interface UnpackJob {
   readonly blob: string;
@@ -28,9 +29,7 @@ export interface UnpackJob {
 /** By the first bytes, not by the media type: registries hold layers whose type says gzip and whose content is not. */
 function decompressor(head: Buffer): Transform {
   if (head[0] === 0x1f && head[1] === 0x8b) return zlib.createGunzip();
-  const magic = head.length >= 4 ? head.readUInt32LE(0) : 0;
-  // 0x184d2a5? are zstd's skippable frames, with which zstd:chunked layers may begin.
-  if (magic === 0xfd2fb528 || magic >>> 4 === 0x184d2a5) return zlib.createZstdDecompress();
+  if (isZstd(head)) return zlib.createZstdDecompress();
   if (head.subarray(0, 3).toString('latin1') === 'BZh' || head.subarray(0, 6).toString('latin1') === '\xfd7zXZ\0') {
     throw new Error('it is compressed with bzip2 or xz; only gzip, zstd and uncompressed archives are read');
   }
@@ -60,16 +59,20 @@ export async function runUnpackJob(job: UnpackJob): Promise<Unpacked> {
   const blobHash = job.digest === undefined ? undefined : hashFor(job.digest);
   const diffHash = job.diffId === undefined ? undefined : hashFor(job.diffId);
   let blobBytes = 0;
+  const head = readHead(job.blob);
+  async function* hashed(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      blobBytes += chunk.length;
+      blobHash?.update(chunk);
+      yield chunk;
+    }
+  }
   const stream = pipeline(
     fs.createReadStream(job.blob, { highWaterMark: 256 * 1024 }),
     async function* (source: AsyncIterable<Buffer>) {
-      for await (const chunk of source) {
-        blobBytes += chunk.length;
-        blobHash?.update(chunk);
-        yield chunk;
-      }
+      yield* isZstd(head) ? splitZstdFrames(hashed(source)) : hashed(source);
     },
-    decompressor(readHead(job.blob)),
+    decompressor(head),
     async (source: AsyncIterable<Buffer>) => {
       for await (const chunk of source) {
         diffHash?.update(chunk);
