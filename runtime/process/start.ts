@@ -119,7 +119,8 @@ function watchStart({ timeoutMs = START_TIMEOUT_MS, signal }: StartProgram, laun
     seenEnded = findEnded([launched.pidfd]).length > 0;
   }, SILENT_END_MS);
   const aborted = () => reject(signal?.reason instanceof Error ? signal.reason : new ProgramError('aborted', 'ECANCELED', 128));
-  if (signal?.aborted) aborted();
+  // Not at once: the caller has nothing to close yet.
+  if (signal?.aborted) queueMicrotask(aborted);
   signal?.addEventListener('abort', aborted);
   return {
     close: () => {

@@ -7,7 +7,8 @@ type Names = readonly (readonly [number, string])[];
 function pick(...prefixes: string[]): Names {
   return Object.entries(k)
     .filter(([name]) => prefixes.some((prefix) => name.startsWith(prefix)))
-    .map(([name, value]) => [value, name] as const);
+    .map(([name, value]) => [value, name] as const)
+    .sort(([a], [b]) => a - b);
 }
 
 const open: Names = [...pick('O_').filter(([value]) => value !== 0)];
