@@ -1,4 +1,5 @@
 // Wires the agent by hand and runs it: sources, pods, the runtime over CRI, HTTP. It speaks to the runtime over its socket only.
+import fs from 'node:fs/promises';
 import path from 'node:path';
 import { connectCri } from '../cri-proto/client.ts';
 import { detectCgroupHost } from '../runtime/cgroup/host.ts';
@@ -70,6 +71,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
   try {
     const cgroups = openCgroups(options);
+    await fs.mkdir(options.runDir, { recursive: true, mode: 0o711 });
     const host = await readHost();
     const plain = connectCri(options.criEndpoint);
     undo.push(() => plain.close());
@@ -81,6 +83,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const cri = instrumentCri(plain, metrics.runtimeOperation);
     const paths = { podsDir: path.join(options.rootDir, 'pods'), logDir: options.logDir };
     const config: ConfigNode = { nodeName, hostIps: host.hostIps, memoryBytes: host.memoryBytes, resolvConf: host.resolvConf, paths };
+    logger.info(
+      {},
+      `pods ask the host's name servers (${host.resolvConf.servers.join(', ') || 'it has none'}): this node has no cluster DNS`,
+    );
     const events = createEventLog(logger);
     const runs = new Map<string, Run>();
     const pods: Pods = new Pods({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chooseHostIps, parseDefaultInterface } from './host.ts';
+import { chooseHostIps, chooseResolvConf, parseDefaultInterface } from './host.ts';
 
 const routes = `Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
 wlan0\t00000000\t0100A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
@@ -25,4 +25,12 @@ test('the host has the addresses of its default interface, or loopback', () => {
   assert.deepEqual(chooseHostIps(interfaces, 'eth0'), ['192.0.2.4', '2001:db8::4']);
   assert.deepEqual(chooseHostIps(interfaces, undefined), ['172.17.0.1', '2001:db8::4']);
   assert.deepEqual(chooseHostIps({ lo: interfaces.lo }, undefined), ['127.0.0.1']);
+});
+
+test('a stub on loopback gives way to the name servers behind it', () => {
+  const conf = (...servers: string[]) => ({ servers, searches: [], options: [] });
+  assert.deepEqual(chooseResolvConf(conf('127.0.0.53'), conf('192.0.2.1')), conf('192.0.2.1'));
+  assert.deepEqual(chooseResolvConf(conf('192.0.2.2', '127.0.0.1'), conf('192.0.2.1')), conf('192.0.2.2', '127.0.0.1'));
+  assert.deepEqual(chooseResolvConf(conf('127.0.0.1'), conf()), conf('127.0.0.1'));
+  assert.deepEqual(chooseResolvConf(conf(), conf('192.0.2.1')), conf());
 });

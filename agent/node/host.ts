@@ -33,14 +33,19 @@ export function chooseHostIps(interfaces: Interfaces, preferred: string | undefi
   return found.length > 0 ? found : ['127.0.0.1'];
 }
 
+/** A name server on loopback (systemd-resolved's stub) cannot be reached from a pod: what it asks itself can. */
+export function chooseResolvConf(host: ResolvConf, upstream: ResolvConf): ResolvConf {
+  const loopback = host.servers.every((server) => server.startsWith('127.') || server === '::1');
+  return host.servers.length > 0 && loopback && upstream.servers.length > 0 ? upstream : host;
+}
+
 export async function readHost(): Promise<HostFacts> {
-  const [routes, resolvConf] = await Promise.all([
-    fs.readFile('/proc/net/route', 'utf8').catch(() => ''),
-    fs.readFile('/etc/resolv.conf', 'utf8').catch(() => ''),
-  ]);
+  const [routes, resolvConf, upstream] = await Promise.all(
+    ['/proc/net/route', '/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'].map((file) => fs.readFile(file, 'utf8').catch(() => '')),
+  );
   return {
-    hostIps: chooseHostIps(os.networkInterfaces(), parseDefaultInterface(routes)),
+    hostIps: chooseHostIps(os.networkInterfaces(), parseDefaultInterface(routes ?? '')),
     memoryBytes: BigInt(os.totalmem()),
-    resolvConf: parseResolvConf(resolvConf),
+    resolvConf: chooseResolvConf(parseResolvConf(resolvConf ?? ''), parseResolvConf(upstream ?? '')),
   };
 }

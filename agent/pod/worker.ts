@@ -188,9 +188,11 @@ export class PodWorker {
   async #refresh(): Promise<void> {
     if (this.#refreshing) return;
     this.#refreshing = true;
+    const walk = this.#walk;
     try {
       const observed = await this.#node.observer.observe(this.pod);
-      await this.#publish(this.#plan(observed), observed, { persist: false });
+      // The sync after the walk has seen more than this look.
+      if (this.#walk === walk) await this.#publish(this.#plan(observed), observed, { persist: false });
     } catch {
       // The next sync meets the same error and tells it.
     } finally {
@@ -205,7 +207,8 @@ export class PodWorker {
     this.#status = status;
     if (changed) {
       for (const event of computeStatusEvents(previous, status)) this.#node.events.record({ ...event, pod: this.pod });
-      if (this.#startedMs && status.phase === 'Running') {
+      const started = status.containerStatuses?.every(({ state }) => state?.running !== undefined || state?.terminated?.exitCode === 0);
+      if (this.#startedMs && started) {
         this.#node.onRunning(Date.now() - this.#startedMs);
         this.#startedMs = 0;
       }
