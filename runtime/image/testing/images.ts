@@ -37,9 +37,11 @@ export interface TestImage {
   readonly id: string;
   readonly config: Document;
   readonly manifest: Document;
+  /** The same image for another platform, which the index names first. */
+  readonly foreign: Document;
   readonly index: Document;
   readonly layers: readonly (Document & { readonly archive: Buffer; readonly diffId: string })[];
-  /** Config and layers, by digest. */
+  /** Configs and layers, by digest. */
   readonly blobs: ReadonlyMap<string, Buffer>;
 }
 
@@ -80,19 +82,18 @@ export function makeImage(
     layers: layers.map(descriptor),
     ...options.manifestFields,
   });
-  const other = {
-    mediaType: types.manifest,
-    digest: digestOf('another platform'),
-    size: 1,
-    platform: { os: 'linux', architecture: 's390x' },
-  };
+  const foreignConfig = json(types.config, { architecture: 's390x', os: 'linux', rootfs: { type: 'layers', diff_ids: [] } });
+  const foreign = json(types.manifest, { schemaVersion: 2, mediaType: types.manifest, config: descriptor(foreignConfig), layers: [] });
   const index = json(types.index, {
     schemaVersion: 2,
     mediaType: types.index,
-    manifests: [other, { ...descriptor(manifest), platform: { os: 'linux', architecture: hostArchitecture() } }],
+    manifests: [
+      { ...descriptor(foreign), platform: { os: 'linux', architecture: 's390x' } },
+      { ...descriptor(manifest), platform: { os: 'linux', architecture: hostArchitecture() } },
+    ],
   });
-  const blobs = new Map([config, ...layers].map(({ digest, bytes }) => [digest, bytes]));
-  return { id: config.digest, config, manifest, index, layers, blobs };
+  const blobs = new Map([config, foreignConfig, ...layers].map(({ digest, bytes }) => [digest, bytes]));
+  return { id: config.digest, config, manifest, foreign, index, layers, blobs };
 }
 
 const blobFile = (digest: string) => path.join('blobs', ...digest.split(':'));
@@ -173,6 +174,9 @@ export async function pushImage(
       201,
     );
   await put(byIndex ? image.manifest.digest : tag, image.manifest);
-  if (byIndex) await put(tag, image.index);
+  if (byIndex) {
+    await put(image.foreign.digest, image.foreign);
+    await put(tag, image.index);
+  }
   return byIndex ? image.index.digest : image.manifest.digest;
 }

@@ -1,0 +1,253 @@
+// The store as its callers see it: host images that run, snapshots over a real overlay, removal, and what a new daemon finds.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { syscall } from '../linux/syscall.ts';
+import { findCommand } from './shared-libraries.ts';
+import { layoutFiles, makeImage, type TestImage, writeFiles } from './testing/images.ts';
+import { openTestStore, type TestStore } from './testing/store.ts';
+
+const MNT_DETACH = 2;
+let home: TestStore;
+before(async () => {
+  home = await openTestStore();
+});
+after(() => home.close());
+
+/** Mounts what a container would see as "/" and unmounts it whatever happens. */
+function withRootfs<T>(snapshot: { lowerDirs: readonly string[]; upperDir: string; workDir: string }, use: (root: string) => T): T {
+  const root = fs.mkdtempSync(path.join(home.dir, 'rootfs-'));
+  const options = `lowerdir=${snapshot.lowerDirs.join(':')},upperdir=${snapshot.upperDir},workdir=${snapshot.workDir}`;
+  syscall('mount', 'overlay', root, 'overlay', 0, options);
+  try {
+    return use(root);
+  } finally {
+    syscall('umount2', root, MNT_DETACH);
+    fs.rmdirSync(root);
+  }
+}
+
+const run = (root: string, ...command: string[]) =>
+  execFileSync('chroot', [root, ...command], {
+    encoding: 'utf8',
+    env: { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' },
+  }).trim();
+
+async function importImage(image: TestImage, name: string): Promise<void> {
+  const dir = path.join(path.dirname(home.dir), 'layout');
+  writeFiles(dir, layoutFiles(image, { 'io.containerd.image.name': name }));
+  await home.store.import(dir);
+  fs.rmSync(dir, { recursive: true });
+}
+
+test('localhost/node:host runs this very Node, without a registry', async () => {
+  const id = await home.store.pull('localhost/node:host');
+  const image = await home.store.status('localhost/node:host');
+  assert.equal(image?.id, id);
+  assert.deepEqual([image?.config.entrypoint, image?.pinned], [['node'], true]);
+  assert.ok((image?.sizeBytes ?? 0n) > 10_000_000n);
+  const snapshot = await home.store.prepareSnapshot('node-1', id);
+  withRootfs(snapshot, (root) => {
+    assert.equal(run(root, 'node', '-p', 'process.version'), process.version);
+    assert.equal(run(root, 'node', '-p', 'require("fs").readFileSync("/etc/passwd", "utf8").split(":")[0]'), 'root');
+    assert.equal(run(root, 'node', '-p', '(fs.statSync("/tmp").mode & 0o7777).toString(8)'), '1777');
+  });
+  await home.store.removeSnapshot('node-1');
+});
+
+test('a container that writes to its node changes nothing of the host', async () => {
+  const before = fs.statSync(process.execPath);
+  const snapshot = await home.store.prepareSnapshot('node-2', await home.store.pull('localhost/node:host'));
+  withRootfs(snapshot, (root) => {
+    const node = path.join(root, 'usr/bin/node');
+    fs.chmodSync(node, 0o4777);
+    fs.truncateSync(node, 1);
+  });
+  const { size, mode, mtimeMs, ino } = fs.statSync(process.execPath);
+  assert.deepEqual([size, mode, mtimeMs, ino], [before.size, before.mode, before.mtimeMs, before.ino]);
+  await home.store.removeSnapshot('node-2');
+});
+
+test('localhost/busybox:host has its applets as files of their own', async (t) => {
+  if (findCommand('busybox') === undefined) return t.skip('this host has no busybox');
+  const id = await home.store.pull('localhost/busybox:host');
+  const snapshot = await home.store.prepareSnapshot('busybox', id);
+  withRootfs(snapshot, (root) => {
+    assert.equal(run(root, 'sh', '-c', 'echo $(basename /a/b) && readlink /bin'), 'b\nusr/bin');
+    assert.ok(fs.lstatSync(path.join(root, 'bin/ls')).isFile());
+  });
+  await home.store.removeSnapshot('busybox');
+});
+
+test('status assembles a host image that nobody pulled, and a removed one only comes back by a pull', async () => {
+  const fresh = await openTestStore();
+  try {
+    assert.deepEqual(fresh.store.list(), []);
+    const found = await fresh.store.status('localhost/node:host');
+    assert.ok(found !== undefined);
+    await fresh.store.remove(found.id);
+    assert.equal(await fresh.store.status('localhost/node:host'), undefined);
+    assert.deepEqual(fresh.leftovers(), { layers: [], ingest: [], blobs: 0 });
+    assert.equal(await fresh.store.pull('localhost/node:host'), found.id);
+  } finally {
+    await fresh.close();
+  }
+});
+
+test('a host image is made anew when a program of the host has changed', async () => {
+  const fresh = await openTestStore();
+  try {
+    const tool = path.join(path.dirname(fresh.dir), 'tool');
+    fs.copyFileSync(findCommand('true') ?? '', tool);
+    const first = await fresh.store.buildHost('tool', [tool]);
+    assert.equal(await fresh.store.buildHost('tool', [tool]), first);
+    assert.deepEqual((await fresh.store.status('localhost/tool:host'))?.config.entrypoint, ['/usr/local/bin/tool']);
+    assert.equal(await fresh.store.pull('localhost/tool:host'), first);
+    fs.appendFileSync(tool, 'changed');
+    assert.notEqual(await fresh.store.buildHost('tool', [tool]), first);
+    assert.equal(fresh.store.list().length, 1);
+    assert.equal(fresh.leftovers().layers.length, 1);
+  } finally {
+    await fresh.close();
+  }
+});
+
+const wrongHostImages: readonly (readonly [name: string, binaries: readonly string[], sentence: RegExp])[] = [
+  ['tool', [], /needs at least one binary/],
+  ['tool', ['/nonexistent'], /\/nonexistent is not a file on this host/],
+  ['tool', ['/etc/passwd'], /neither a 64-bit ELF program nor a script/],
+  ['Tool', ['/bin/true'], /invalid image reference "localhost\/Tool:host": its name must be lower case/],
+  ['localhost/node:host', ['/bin/true'], /is made by tskubelet itself; choose another name/],
+];
+for (const [name, binaries, sentence] of wrongHostImages) {
+  test(`buildHost refuses ${name} from ${binaries.join() || 'nothing'} with a sentence`, async () => {
+    const before = home.leftovers();
+    await assert.rejects(home.store.buildHost(name, binaries), { message: sentence });
+    assert.deepEqual(home.leftovers(), before);
+  });
+}
+
+test('a snapshot is what the image says at its root, is measured, and goes without a trace', async () => {
+  const image = makeImage([
+    [
+      { name: './', type: 'directory', mode: 0o751, uid: 5, gid: 6 },
+      { name: 'a', content: 'x' },
+    ],
+  ]);
+  await importImage(image, 'example.com/root:1');
+  const snapshot = await home.store.prepareSnapshot('c1', image.id);
+  const stat = fs.statSync(snapshot.upperDir);
+  assert.deepEqual([stat.mode & 0o7777, stat.uid, stat.gid], [0o751, 5, 6]);
+  withRootfs(snapshot, (root) => {
+    assert.equal(fs.statSync(root).mode & 0o7777, 0o751);
+    fs.writeFileSync(path.join(root, 'written'), Buffer.alloc(1_000_000));
+    fs.linkSync(path.join(root, 'written'), path.join(root, 'again'));
+  });
+  assert.deepEqual(await home.store.prepareSnapshot('c1', image.id), snapshot);
+  const usage = await home.store.snapshotUsage('c1');
+  assert.ok(usage.usedBytes >= 1_000_000n && usage.usedBytes < 1_100_000n, String(usage.usedBytes));
+  assert.equal(usage.inodesUsed, 2n);
+  assert.ok(fs.existsSync(usage.mountpoint));
+  const owned = await home.store.prepareSnapshot('c2', image.id, { ownerUid: 100_000, ownerGid: 100_001 });
+  assert.deepEqual([fs.statSync(owned.upperDir).uid, fs.statSync(owned.upperDir).gid], [100_000, 100_001]);
+  for (const id of ['c1', 'c2', 'c2', 'never']) await home.store.removeSnapshot(id);
+  assert.deepEqual(fs.readdirSync(path.join(home.dir, 'snapshots')), []);
+  assert.equal((await home.store.snapshotUsage('c1')).usedBytes, 0n);
+  await assert.rejects(home.store.prepareSnapshot('c3', 'sha256:absent'), { code: 'NOT_FOUND', message: /is not in the store/ });
+});
+
+test('an image without layers has a snapshot all the same', async () => {
+  const image = makeImage([]);
+  await importImage(image, 'example.com/scratch:1');
+  const snapshot = await home.store.prepareSnapshot('scratch', image.id);
+  withRootfs(snapshot, (root) => assert.deepEqual(fs.readdirSync(root), []));
+  await home.store.removeSnapshot('scratch');
+});
+
+test('directories that a layer only implies keep the attributes that they have below', async () => {
+  const image = makeImage([
+    [{ name: 'data/', type: 'directory', mode: 0o1770, uid: 7, gid: 8 }],
+    [{ name: 'data/sub/file', content: 'x' }],
+  ]);
+  await importImage(image, 'example.com/implied:1');
+  const stat = fs.statSync(path.join(home.store.layers(image.id).lowerDirs[0] ?? '', 'data'));
+  assert.deepEqual([stat.mode & 0o7777, stat.uid, stat.gid], [0o1770, 7, 8]);
+});
+
+test('remove takes every name of an image; its layers stay while a container uses them', async () => {
+  const fresh = await openTestStore();
+  try {
+    const image = makeImage([[{ name: 'a', content: 'x' }]]);
+    const dir = path.join(path.dirname(fresh.dir), 'layout');
+    for (const name of ['example.com/a:1', 'example.org/b:2']) {
+      writeFiles(dir, layoutFiles(image, { 'io.containerd.image.name': name }));
+      await fresh.store.import(dir);
+    }
+    assert.deepEqual(
+      fresh.store.list().map(({ repoTags }) => repoTags),
+      [['example.com/a:1', 'example.org/b:2']],
+    );
+    const snapshot = await fresh.store.prepareSnapshot('user', image.id);
+    await fresh.store.remove('example.com/a:1');
+    await fresh.store.remove('example.com/a:1');
+    assert.equal(await fresh.store.status('example.org/b:2'), undefined);
+    assert.equal(await fresh.store.status(image.id), undefined);
+    assert.equal(fs.readFileSync(path.join(snapshot.lowerDirs[0] ?? '', 'a'), 'utf8'), 'x');
+    // A new daemon still knows what the container stands on.
+    await fresh.reopen();
+    await fresh.store.reconcile(new Set(['user']));
+    assert.deepEqual((await fresh.store.prepareSnapshot('user', image.id)).lowerDirs, snapshot.lowerDirs);
+    await fresh.store.removeSnapshot('user');
+    assert.deepEqual(fresh.leftovers(), { layers: [], ingest: [], blobs: 0 });
+  } finally {
+    await fresh.close();
+  }
+});
+
+test('a new daemon finds the images, drops what was interrupted and what nobody owns', async () => {
+  const fresh = await openTestStore();
+  try {
+    const id = await fresh.store.pull('localhost/node:host');
+    await fresh.store.prepareSnapshot('kept', id);
+    await fresh.store.prepareSnapshot('orphan', id);
+    fs.mkdirSync(path.join(fresh.dir, 'ingest/interrupted/fs'), { recursive: true });
+    fs.mkdirSync(path.join(fresh.dir, 'layers/nobody'), { recursive: true });
+    fs.mkdirSync(path.join(fresh.dir, 'snapshots/without-record/fs'), { recursive: true });
+    await fresh.reopen();
+    assert.deepEqual(
+      fresh.store.list().map((image) => image.id),
+      [id],
+    );
+    await fresh.store.reconcile(new Set(['kept']));
+    assert.deepEqual(fs.readdirSync(path.join(fresh.dir, 'snapshots')), ['kept']);
+    assert.equal(fresh.leftovers().layers.length, 1);
+    assert.deepEqual(fresh.leftovers().ingest, []);
+    assert.equal(await fresh.store.pull('localhost/node:host'), id);
+  } finally {
+    await fresh.close();
+  }
+});
+
+test('an image whose layer was lost is reported and not listed', async () => {
+  const fresh = await openTestStore();
+  try {
+    await fresh.store.pull('localhost/node:host');
+    fs.rmSync(path.join(fresh.dir, 'layers'), { recursive: true });
+    await fresh.reopen();
+    assert.deepEqual(fresh.store.list(), []);
+    assert.ok(fresh.lines.some((line) => line.includes('has lost layers')));
+    assert.ok((await fresh.store.status('localhost/node:host')) !== undefined);
+  } finally {
+    await fresh.close();
+  }
+});
+
+test('fsUsage counts the layers once', async () => {
+  const usage = await home.store.fsUsage();
+  const [node] = home.store.list().filter(({ repoTags }) => repoTags.includes('localhost/node:host'));
+  assert.ok(usage.usedBytes > (node?.sizeBytes ?? 0n));
+  assert.ok(usage.inodesUsed > 10n);
+  assert.equal(usage.mountpoint, home.dir);
+});
