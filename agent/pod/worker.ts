@@ -1,5 +1,6 @@
 // Owns one pod from its first sight until nothing is left of it: observe, plan, walk, wait, one sync at a time. A pod that hangs
 // holds up nobody else: each has a worker of its own.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { V1Pod, V1PodStatus } from '@kubernetes/client-node';
 import type { Logger } from '../../runtime/logger.ts';
 import { describeError } from '../error.ts';
@@ -30,6 +31,8 @@ const UNREACHABLE_RETRY_MS = 1_000;
 /** A plan that changes nothing must not spin: from this many syncs without a rest on, each waits. */
 const SYNCS_WITHOUT_REST = 20;
 const REST_MS = 1_000;
+/** From a change during a walk to the look at it. */
+const REFRESH_AFTER_MS = 200;
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class PodWorker {
@@ -190,6 +193,9 @@ export class PodWorker {
     this.#refreshing = true;
     const walk = this.#walk;
     try {
+      // A walk that is over by then has been followed by a sync, which makes this look needless: most are.
+      await delay(REFRESH_AFTER_MS, undefined, { ref: false });
+      if (this.#walk !== walk) return;
       const observed = await this.#node.observer.observe(this.pod);
       // The sync after the walk has seen more than this look.
       if (this.#walk === walk) await this.#publish(this.#plan(observed), observed, { persist: false });
