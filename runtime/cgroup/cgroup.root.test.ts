@@ -138,7 +138,8 @@ test('CPU time stays within the quota', { skip: without('cpu') }, async () => {
   const share = Number((after.cpu?.usageNs ?? 0n) - (before.cpu?.usageNs ?? 0n)) / Number(process.hrtime.bigint() - start);
   await killCgroup(cgroup);
   assert.ok(share > 0 && share < 0.275, `used ${share} of a CPU`);
-  assert.ok((after.cpu?.throttling?.throttledPeriods ?? 0n) > 0n);
+  // On a machine whose CPUs are taken by others the loop may not even reach its quota.
+  if (share > 0.2) assert.ok((after.cpu?.throttling?.throttledPeriods ?? 0n) > 0n);
 });
 
 test('pids.max stops the fork that is one too many', { skip: without('pids') }, async () => {
