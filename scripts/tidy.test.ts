@@ -54,7 +54,7 @@ const allowed: Record<string, readonly string[]> = {
   agent: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'runtime/logger.ts'],
   runtime: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'cni/client.ts'],
   // The floor runs programs, so it shares their encoding.
-  'runtime/linux': ['runtime/program/builder.ts', 'runtime/program/stub.ts'],
+  'runtime/linux': ['runtime/program/builder.ts', 'runtime/program/stub.ts', 'runtime/program/elf.ts'],
   'runtime/cgroup': ['runtime/linux'],
   cni: ['runtime/linux'],
   e2e: ['cri-proto'],

@@ -49,9 +49,10 @@ export function planContainerProgram(spec: ContainerSpec, target: ProgramTarget)
   const joined = joinedKinds(spec);
 
   addPrologue(p, 'tskubelet-shim');
-  if (inUserns) addHostRootSteps(p, spec, target, joined);
+  // First of all: in a user namespace of its own it could no longer look at that process.
   if (spec.namespaces.pid === 'join')
     p.op('setns', [FD.pidTarget, shown(k.CLONE_NEWPID, 'CLONE_NEWPID')], { note: 'children are born in the PID namespace that is shared' });
+  if (inUserns) addHostRootSteps(p, spec, target, joined);
 
   const terminal = spec.process.terminal;
   const init = p.label();

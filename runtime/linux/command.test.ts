@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { test } from 'node:test';
+import { runCommand } from './command.ts';
+
+const run = async (script: string, options: Parameters<typeof runCommand>[1] = {}) => {
+  const { stdout, stderr, ...rest } = await runCommand(['sh', '-c', script], options);
+  return { ...rest, stdout: stdout.toString(), stderr: stderr.toString() };
+};
+
+test('runCommand gives output, exit code and signal', async () => {
+  assert.deepEqual(await run('echo out; echo err >&2; exit 3'), { exitCode: 3, signal: 0, stdout: 'out\n', stderr: 'err\n' });
+  assert.deepEqual(await run('kill -TERM $$'), { exitCode: 143, signal: 15, stdout: '', stderr: '' });
+});
+
+test('it passes stdin, environment and working directory, and nothing else', async () => {
+  assert.equal((await run('cat', { stdin: 'x'.repeat(300_000) })).stdout.length, 300_000);
+  assert.equal(
+    (await run('echo $A; pwd; env | grep -c .', { env: { A: 'b', PATH: '/usr/bin:/bin' }, cwd: '/usr' })).stdout,
+    'b\n/usr\n3\n',
+  );
+  assert.equal((await run('ls /proc/self/fd')).stdout, '0\n1\n2\n3\n');
+  assert.match((await run('grep -E "^Sig(Ign|Blk)" /proc/self/status')).stdout, /^SigBlk:\t0+\nSigIgn:\t0+\n$/);
+});
+
+test('what cannot be executed is an error with its path', async () => {
+  await assert.rejects(runCommand(['no-such-program']), /"no-such-program" is not in PATH/);
+  await assert.rejects(runCommand(['/no/such']), /execve\("\/no\/such"\): ENOENT/);
+  await assert.rejects(runCommand(['sh'], { cwd: '/no/dir' }), /chdir\("\/no\/dir"\): ENOENT/);
+});
+
+test('a timeout, an abort and too much output end the program and its children', async () => {
+  await assert.rejects(run('sleep 3456 & sleep 3456', { timeoutMs: 100 }), { code: 'ETIMEDOUT' });
+  await assert.rejects(run('sleep 3456', { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' });
+  await assert.rejects(run('sleep 3456', { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  await assert.rejects(run('yes', { maxOutputBytes: 10_000 }), { code: 'EFBIG' });
+  const left = fs.readdirSync('/proc').filter((entry) => {
+    try {
+      return fs.readFileSync(`/proc/${entry}/cmdline`, 'latin1') === 'sleep\x003456\0';
+    } catch {
+      return false;
+    }
+  });
+  assert.deepEqual(left, []);
+});
+
+test('100 commands leave no descriptor', async () => {
+  await run('true');
+  const before = fs.readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 25; i++) await Promise.all([run('true'), run('true'), run('true'), run('true')]);
+  assert.ok(fs.readdirSync('/proc/self/fd').length <= before);
+});
