@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { ContainerState } from '../cri-proto/gen/api.ts';
-import { BUSYBOX, outputOf, pidOf, runContainer, type Started, sandboxConfig, statusOf } from './testing/cri.ts';
+import { BUSYBOX, outputOf, pidOf, runContainer, type Started, sandboxConfig, startIn, statusOf } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
 

@@ -99,7 +99,14 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
   const { record } = container;
   const sameBoot = record.bootId === context.bootId;
   const shim = processes.find(({ kind, name }) => kind === 'shim' && name === record.id);
-  if (sameBoot) await context.pump.add(outputStreams(context, container));
+  const ended = sameBoot ? readExitFile(context.paths.exitFile(record.id)) : undefined;
+  if (record.state === 'starting' && shim === undefined && ended === undefined) {
+    // Its start was cut short before there was a process: it can be started again.
+    await releaseContainer(context, container);
+    container.change({ state: 'created', startedAt: 0n });
+    return;
+  }
+  if (sameBoot) await context.pump.add(outputStreams(context, container).filter(({ fifoPath }) => fs.existsSync(fifoPath)));
   if (sameBoot && shim !== undefined) {
     const adopted = await adoptContainer({
       events: context.events,
@@ -116,7 +123,7 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
     await killOurProcess(shim);
   }
   container.expectEnd();
-  await endContainer(context, container, sameBoot ? readExitFile(context.paths.exitFile(record.id)) : undefined);
+  await endContainer(context, container, ended);
 }
 
 async function reconcileSandbox(context: RuntimeContext, sandbox: Sandbox, processes: readonly OurProcess[]): Promise<void> {

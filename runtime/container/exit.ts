@@ -1,6 +1,6 @@
 // Owns what happens when a container's init ends: the rest is killed, the output drained, the exit written down, everything released.
 import fs from 'node:fs';
-import { ContainerEventType } from '../../cri-proto/gen/api.ts';
+import { ContainerEventType, NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { openCgroup, removeCgroup } from '../cgroup/apply.ts';
 import { oomWatch } from '../cgroup/oom.ts';
 import { killCgroup } from '../cgroup/processes.ts';
@@ -64,7 +64,7 @@ export async function endContainer(context: RuntimeContext, container: Container
   const kills = countOomKills(context, container);
   context.faultPoint('container ended');
   await killRest(context, container);
-  await context.pump.finish(container.id);
+  await context.pump.finish(container.id, { othersMayWrite: sharesPids(container) });
   context.faultPoint('container output drained');
   const exit = computeExit(status, kills, nowNs());
   await container.end(exit, { oomKills: kills });
@@ -75,6 +75,11 @@ export async function endContainer(context: RuntimeContext, container: Container
 
 function countOomKills({ cgroups }: RuntimeContext, { record }: Container): number {
   return record.cgroupPath === '' ? 0 : oomKills(openCgroup(cgroups.host, record.cgroupPath));
+}
+
+/** Processes outside of its cgroup may hold its output: the drain then ends by time, not by the last writer. */
+function sharesPids({ record }: Container): boolean {
+  return (record.config.linux?.securityContext?.namespaceOptions?.pid ?? Mode.CONTAINER) !== Mode.CONTAINER;
 }
 
 /** With a shared or the host's PID namespace the end of init is not the end of its children. */
