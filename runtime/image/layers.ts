@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { readJsonFile } from '../state/json-file.ts';
+import { readJsonFile, writeJsonFile } from '../state/json-file.ts';
 import { copyDirectoryAttributes } from './clone-tree.ts';
 import { readdirIfThere } from './content.ts';
 import type { Unpacked } from './unpack.ts';
@@ -13,6 +13,8 @@ interface LayerRecord {
   readonly chainId: string;
   readonly sizeBytes: number;
   readonly inodes: number;
+  /** boot_id; absent once the files are on disk. */
+  readonly boot?: string;
 }
 
 /** What a maker of layers gets: an empty directory to fill, and the directory of the layer below once that one is whole. */
@@ -25,6 +27,10 @@ export interface LayerStore {
   usage(chainId: string): { sizeBytes: number; inodes: number };
   /** Makes the layers of a chain that are absent, at the same time, each finished after the one below it. */
   ensure(chain: readonly string[], make: (index: number) => MakeLayer): Promise<void>;
+  /** Layers whose files may not be on disk yet. */
+  unsettled(chain: readonly string[]): string[];
+  /** Notes that the files of layers are on disk: call it after syncfs(2). */
+  settle(chain: readonly string[]): Promise<void>;
   /** Keeps layers from being collected until released. */
   lease(chain: readonly string[]): () => void;
   /** Removes every layer that is neither live nor leased. `live` is asked anew before each removal, since pulls go on meanwhile. */
@@ -38,7 +44,7 @@ function nameOf(chainId: string): string {
   return chainId.slice(chainId.indexOf(':') + 1).slice(0, 24);
 }
 
-export function createLayerStore(dir: string, ingestDir: string): LayerStore {
+export function createLayerStore(dir: string, ingestDir: string, bootId: string): LayerStore {
   const making = new Map<string, Promise<void>>();
   const leases = new Map<string, number>();
   const known = new Map<string, LayerRecord>();
@@ -48,6 +54,7 @@ export function createLayerStore(dir: string, ingestDir: string): LayerStore {
   function record(chainId: string): LayerRecord | undefined {
     const found = known.get(chainId) ?? (readJsonFile(path.join(home(chainId), 'layer.json')) as LayerRecord | undefined);
     if (found === undefined) return undefined;
+    if (found.boot !== undefined && found.boot !== bootId) return undefined;
     if (found.chainId !== chainId) throw new Error(`the layers ${chainId} and ${found.chainId} share the directory ${home(chainId)}`);
     known.set(chainId, found);
     return found;
@@ -68,13 +75,23 @@ export function createLayerStore(dir: string, ingestDir: string): LayerStore {
       await below();
       await inheritAttributes(fsDir, unpacked.impliedDirectories, chain.slice(0, index).map(fsOf).reverse());
       const { sizeBytes, inodes } = unpacked;
-      await fs.promises.writeFile(path.join(temporary, 'layer.json'), JSON.stringify({ chainId, sizeBytes, inodes } satisfies LayerRecord));
+      writeJsonFile(path.join(temporary, 'layer.json'), { chainId, sizeBytes, inodes, boot: bootId } satisfies LayerRecord);
       await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
+      if (fs.existsSync(home(chainId))) await removeLayer(nameOf(chainId));
       await fs.promises.rename(temporary, home(chainId));
     } catch (error) {
       await fs.promises.rm(temporary, { recursive: true, force: true });
       throw error;
     }
+  }
+
+  /** Out of the way first, in the turn of the call: a layer that is half removed must not look like one. */
+  async function removeLayer(name: string): Promise<void> {
+    const doomed = path.join(ingestDir, `removed-${randomUUID()}`);
+    fs.mkdirSync(ingestDir, { recursive: true, mode: 0o700 });
+    fs.renameSync(path.join(dir, name), doomed);
+    for (const chainId of known.keys()) if (nameOf(chainId) === name) known.delete(chainId);
+    await fs.promises.rm(doomed, { recursive: true, force: true });
   }
 
   function start(chain: readonly string[], index: number, lower: Promise<void>, make: MakeLayer): Promise<void> {
@@ -101,6 +118,16 @@ export function createLayerStore(dir: string, ingestDir: string): LayerStore {
       const failed = (await Promise.allSettled(work)).find((result) => result.status === 'rejected');
       if (failed !== undefined) throw failed.reason;
     },
+    unsettled: (chain) => chain.filter((chainId) => record(chainId)?.boot !== undefined),
+    settle: async (chain) => {
+      for (const chainId of chain) {
+        const found = record(chainId);
+        if (found?.boot === undefined) continue;
+        const { boot: _, ...settled } = found;
+        writeJsonFile(path.join(home(chainId), 'layer.json'), settled);
+        known.set(chainId, settled);
+      }
+    },
     lease: (chain) => {
       for (const chainId of chain) leases.set(chainId, (leases.get(chainId) ?? 0) + 1);
       return () => {
@@ -108,15 +135,9 @@ export function createLayerStore(dir: string, ingestDir: string): LayerStore {
       };
     },
     collect: async (live) => {
-      await fs.promises.mkdir(ingestDir, { recursive: true, mode: 0o700 });
       for (const name of await readdirIfThere(dir)) {
         const leased = [...leases].filter(([, count]) => count > 0).map(([chainId]) => chainId);
-        if (name === 'empty' || [...live(), ...leased].some((chainId) => nameOf(chainId) === name)) continue;
-        // Out of the way first, in the same turn as the decision: a layer that is half removed must not look like one.
-        const doomed = path.join(ingestDir, `removed-${randomUUID()}`);
-        fs.renameSync(path.join(dir, name), doomed);
-        for (const chainId of known.keys()) if (nameOf(chainId) === name) known.delete(chainId);
-        await fs.promises.rm(doomed, { recursive: true, force: true });
+        if (name !== 'empty' && ![...live(), ...leased].some((chainId) => nameOf(chainId) === name)) await removeLayer(name);
       }
     },
     emptyDirectory: () => {

@@ -5,6 +5,7 @@ import { invalidArgument, notFound } from '../errors.ts';
 import { waitSyscall } from '../linux/syscall.ts';
 import type { Logger } from '../logger.ts';
 import { Serial } from '../serial.ts';
+import { bootId } from '../state/process-identity.ts';
 import { createContentStore } from './content.ts';
 import { digestOf } from './digest.ts';
 import { builtInHostImages, describeHostImage, fileIdentity, type HostImage, makeHostLayer } from './host-image.ts';
@@ -32,8 +33,14 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const { dir, runDir, logger } = options;
   const ingestDir = path.join(dir, 'ingest');
   await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
+  if (options.registryConfigDir !== undefined) {
+    logger.warn(
+      { registryConfigDir: options.registryConfigDir },
+      '--registry-config-dir is not yet acted on: images are pulled from the registries that they name',
+    );
+  }
   const content = createContentStore(path.join(dir, 'content'));
-  const layers = createLayerStore(path.join(dir, 'layers'), ingestDir);
+  const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId());
   const pool = createUnpackPool();
   const index = openImageIndex(
     path.join(dir, 'index.json'),
@@ -42,6 +49,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   );
   // One at a time: an image becoming visible, and the removal of what no image needs.
   const changes = new Serial();
+  const syncing = new Serial();
   const pulls = new Map<string, { id: Promise<string>; abort: AbortController; waiting: number }>();
   const hosts = new Map<string, Promise<string>>();
   /** Built-in host images that were removed: they come back by a pull, not by being asked about. */
@@ -59,10 +67,30 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     commit: ({ documents, ...image }) =>
       changes.run(async () => {
         for (const [digest, bytes] of documents) await content.put(bytes, digest);
-        await syncFilesystem(dir);
         index.replace(addImage(index.records(), { ...image, blobs: [...documents.keys()] }));
+        void settle(chainOf(image));
       }),
   };
+
+  /** Gets layers onto the disk behind everyone's back: right after an installation that may take many seconds. */
+  function settle(chain: readonly string[]): Promise<void> {
+    return syncing.run(async () => {
+      const unsettled = layers.unsettled(chain);
+      if (unsettled.length === 0) return;
+      try {
+        await syncFilesystem(dir);
+        await layers.settle(unsettled);
+      } catch (error) {
+        logger.warn(
+          { dir, error: error instanceof Error ? error.message : String(error) },
+          'layers could not be written to disk; they are made anew after a reboot',
+        );
+      }
+    });
+  }
+
+  // A daemon that ended in between has left that to this one.
+  void settle([...new Set(index.records().flatMap(chainOf))]);
 
   function liveChains(): string[] {
     return [...index.records().flatMap(chainOf), ...snapshots.usedChains()];
@@ -172,7 +200,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       if (record === undefined) throw notFound(`the image ${imageId} is not in the store`);
       const release = layers.lease(record.chain);
       try {
-        return await snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
+        return snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
       } finally {
         release();
       }
@@ -203,6 +231,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       for (const { abort } of pulls.values()) abort.abort(new Error('the image store is closing'));
       await Promise.allSettled([...[...pulls.values()].map(({ id }) => id), ...hosts.values()]);
       await pool.close();
+      await syncing.run(async () => {});
     },
   };
 
@@ -262,7 +291,7 @@ function logAbsentHostImage(logger: Logger, image: string, error: unknown): void
   logger.debug({ image, error: error instanceof Error ? error.message : String(error) }, 'a host image cannot be made');
 }
 
-/** syncfs(2): the files of a layer are on disk before the index names it, however many they are. */
+/** syncfs(2): one call for all files of a layer, however many they are. */
 async function syncFilesystem(dir: string): Promise<void> {
   const handle = await fs.promises.open(dir, 'r');
   try {

@@ -57,4 +57,6 @@ test('containers start on a root-dir that overlayfs cannot write to', async () =
   await home.store.reconcile(new Set());
   assert.equal(fs.existsSync(upperDir), false);
   assert.ok(!fs.readFileSync('/proc/self/mountinfo', 'utf8').includes(`${home.runDir}/snapshots`));
+  assert.deepEqual(fs.readdirSync(home.runDir), []);
+  assert.ok(!fs.existsSync(path.join(home.dir, 'snapshots-in-memory.json')));
 });

@@ -244,6 +244,31 @@ test('an image whose layer was lost is reported and not listed', async () => {
   }
 });
 
+test('a layer that a power loss may have cut short is made anew', async () => {
+  const fresh = await openTestStore();
+  try {
+    const id = await fresh.store.pull('localhost/node:host');
+    const layer = path.join(fresh.dir, 'layers', fresh.leftovers().layers[0] ?? '');
+    const reopenInBoot = async (boot: string | undefined) => {
+      await fresh.store.close();
+      const record = JSON.parse(fs.readFileSync(path.join(layer, 'layer.json'), 'utf8')) as object;
+      // Closing has waited for the disk.
+      assert.ok(!('boot' in record));
+      fs.writeFileSync(path.join(layer, 'layer.json'), JSON.stringify({ ...record, ...(boot !== undefined && { boot }) }));
+      fs.writeFileSync(path.join(layer, 'fs/etc/passwd'), '');
+      await fresh.reopen();
+    };
+    await reopenInBoot(undefined);
+    assert.equal(fresh.store.list()[0]?.id, id);
+    await reopenInBoot('another boot');
+    assert.deepEqual(fresh.store.list(), []);
+    assert.equal(await fresh.store.pull('localhost/node:host'), id);
+    assert.match(fs.readFileSync(path.join(layer, 'fs/etc/passwd'), 'utf8'), /^root:/);
+  } finally {
+    await fresh.close();
+  }
+});
+
 test('fsUsage counts the layers once', async () => {
   const usage = await home.store.fsUsage();
   const [node] = home.store.list().filter(({ repoTags }) => repoTags.includes('localhost/node:host'));

@@ -30,7 +30,7 @@ test('TarReader reads what another writer wrote, in pieces of any size', async (
   const archive = await new Promise<Buffer>((resolve) => {
     const pieces: Buffer[] = [];
     const stream = pack();
-    stream.on('data', (piece: Buffer) => pieces.push(piece));
+    stream.on('data', (piece) => pieces.push(piece as Buffer));
     stream.on('end', () => resolve(Buffer.concat(pieces)));
     stream.entry({ name: 'a/', type: 'directory', mode: 0o755 });
     stream.entry({ name: `a/${'long'.repeat(80)}`, mtime: new Date(1_700_000_000_000) }, 'content');
