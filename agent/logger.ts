@@ -52,14 +52,29 @@ function renderValue(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : shorten(value);
 }
 
+interface LoggerOptions {
+  /** False: what happens to pods is not told here, only what is wrong with tskubelet and the machine. */
+  readonly events?: boolean;
+}
+
 /** Errors are logged as their sentence, causes joined: a stack trace tells a user nothing. */
-export function createLogger(format: LogFormat, level: LogLevel = 'info'): pino.Logger {
-  const options: pino.LoggerOptions = { level, base: null, serializers: { err: describeError } };
+export function createLogger(format: LogFormat, level: LogLevel = 'info', { events = true }: LoggerOptions = {}): pino.Logger {
+  const options: pino.LoggerOptions = {
+    level,
+    base: null,
+    serializers: { err: describeError },
+    hooks: {
+      logMethod(args, method) {
+        const [fields] = args as unknown as [unknown];
+        if (events || !(typeof fields === 'object' && fields !== null && 'event' in fields)) method.apply(this, args);
+      },
+    },
+  };
   if (format === 'json')
     return pino(
       { ...options, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
       pino.destination({ fd: 2, sync: true }),
     );
-  const color = process.stderr.isTTY === true && process.env['NO_COLOR'] === undefined;
+  const color = process.stderr.isTTY === true && process.env.NO_COLOR === undefined;
   return pino(options, { write: (line: string) => void process.stderr.write(renderLine(JSON.parse(line) as Line, color)) });
 }

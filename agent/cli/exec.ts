@@ -2,16 +2,12 @@
 import type { Writable } from 'node:stream';
 import { CommandError, usageError } from '../error.ts';
 import { readText, request } from './agent-client.ts';
+import { codeOfFailure, OWN_FAILURE } from './exit-code.ts';
 import type { Invocation } from './flags.ts';
 import { containerOf, findPod, parsePodName } from './pod-name.ts';
 import { readSettings } from './settings.ts';
 
 const USAGE = 'exec POD [-c CONTAINER] -- COMMAND [ARG…]';
-
-/** The command did not run at all. */
-export const OWN_FAILURE = 125;
-export const NOT_EXECUTABLE = 126;
-export const NOT_FOUND = 127;
 
 interface ExecAnswer {
   /** null when the command did not run. */
@@ -19,13 +15,6 @@ interface ExecAnswer {
   readonly stdout: string;
   readonly stderr: string;
   readonly error?: string;
-}
-
-/** A shell's two codes for what could not be executed, from the runtime's sentence: CRI has no field for them. */
-export function codeOfFailure(sentence: string): number {
-  if (!/\bexec:? "/.test(sentence)) return OWN_FAILURE;
-  if (/no such file or directory|not found|interpreter is not/.test(sentence)) return NOT_FOUND;
-  return /permission denied|exec format error|is a directory/.test(sentence) ? NOT_EXECUTABLE : OWN_FAILURE;
 }
 
 export async function exec(invocation: Invocation): Promise<number> {

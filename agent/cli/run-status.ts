@@ -1,10 +1,11 @@
 // Owns what `run` makes of a pod's status: which logs there are to show, and what is so wrong that waiting is pointless. Pure.
 import type { V1Pod } from '@kubernetes/client-node';
+import { codeOfFailure } from './exit-code.ts';
 
 export interface Complaint {
   readonly sentence: string;
-  /** Nobody will change the manifest under `run`: what cannot start now is given up. */
-  readonly isHopeless: boolean;
+  /** Nobody will change the manifest under `run`: what cannot start now is given up, with this code. */
+  readonly exitCode?: number;
 }
 
 const HOPELESS = new Set([
@@ -15,22 +16,26 @@ const HOPELESS = new Set([
   'ImageInspectError',
   'CreateContainerConfigError',
   'CreateContainerError',
+  'RunContainerError',
 ]);
 const PROGRESS = new Set(['ContainerCreating', 'PodInitializing']);
 
 export function complaintsOf({ metadata, status }: V1Pod): readonly Complaint[] {
-  const name = metadata?.name ?? '';
-  return (status?.containerStatuses ?? []).flatMap((container) => {
-    const about = `${name}/${container.name}`;
-    const { waiting, terminated } = container.state ?? {};
-    const words = (state: { reason?: string; message?: string }) => [state.reason, state.message].filter(Boolean).join(': ');
-    if (waiting?.reason !== undefined && !PROGRESS.has(waiting.reason))
-      return [{ sentence: `${about}: ${words(waiting)}`, isHopeless: HOPELESS.has(waiting.reason) }];
+  return (status?.containerStatuses ?? []).flatMap(({ name, state }) => {
+    const about = `${metadata?.name}/${name}`;
+    const { waiting, terminated } = state ?? {};
+    if (waiting?.reason !== undefined && !PROGRESS.has(waiting.reason)) {
+      const code = HOPELESS.has(waiting.reason) ? { exitCode: codeOfFailure(waiting.message ?? '') } : {};
+      return [{ sentence: `${about}: ${wordsOf(waiting)}`, ...code }];
+    }
     // An exit code speaks for itself; what the runtime has to say about an end does not show in the program's output.
-    if (terminated?.message || terminated?.reason === 'OOMKilled')
-      return [{ sentence: `${about}: ${words(terminated)}`, isHopeless: false }];
+    if (terminated?.message || terminated?.reason === 'OOMKilled') return [{ sentence: `${about}: ${wordsOf(terminated)}` }];
     return [];
   });
+}
+
+function wordsOf({ reason, message }: { reason?: string; message?: string }): string {
+  return [reason, message].filter(Boolean).join(': ');
 }
 
 export interface ContainerRun {

@@ -6,7 +6,7 @@ import { CommandError, usageError } from '../error.ts';
 import { createLogger } from '../logger.ts';
 import type { RunEvent } from '../server/run.ts';
 import { request } from './agent-client.ts';
-import { OWN_FAILURE } from './exec.ts';
+import { OWN_FAILURE } from './exit-code.ts';
 import type { Invocation } from './flags.ts';
 import { listens } from './images.ts';
 import type { Node } from './node.ts';
@@ -35,7 +35,8 @@ export async function run({ flags, words }: Invocation, runtime: RuntimeHalf): P
 
 async function runManifest(file: string, settings: NodeSettings, runtime: RuntimeHalf): Promise<number> {
   const text = readManifest(file);
-  const logger = createLogger(settings.logFormat, settings.logLevel);
+  // What happens to its own pods, `run` tells itself.
+  const logger = createLogger(settings.logFormat, settings.logLevel, { events: settings.logLevel !== 'warn' });
   const stop = stopRequests(logger, 'left at once: its pods may run on');
   const node = await ensureNode(settings, runtime, logger);
   try {
@@ -133,9 +134,9 @@ class Follower {
     return (spec?.containers.length ?? 0) > 1 ? `[${container}] ` : '';
   }
 
-  #complain({ sentence, isHopeless }: Complaint): void {
+  #complain({ sentence, exitCode }: Complaint): void {
     this.#say(sentence);
-    if (isHopeless) this.#end(OWN_FAILURE, { drain: false });
+    if (exitCode !== undefined) this.#end(exitCode, { drain: false });
   }
 
   #say(sentence: string): void {

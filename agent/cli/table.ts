@@ -3,9 +3,8 @@
 export function renderTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all
-    .map((row) => `${row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd((widths[column] ?? 0) + 3))).join('')}\n`)
-    .join('');
+  const render = (row: readonly string[]) => row.map((cell, column) => cell.padEnd((widths[column] ?? 0) + 3)).join('');
+  return all.map((row) => `${render(row).trimEnd()}\n`).join('');
 }
 
 /** kubectl's short ages: 42s, 5m, 5m30s, 3h, 2d. */

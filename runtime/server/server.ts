@@ -122,12 +122,16 @@ function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSign
   });
 }
 
-/** The client gets the sentence; an error without a code is a surprise, and its stack is for our log alone. */
+/** The client gets the sentence, and tells it; a mistake of ours is a surprise, and its stack is for our log alone. */
 function report(error: unknown, method: Method, logger: Logger): void {
   const code = codeOf(error);
   const { details } = grpcStatus(error);
-  if (code === 'UNKNOWN') logger.warn({ method: method.name, stack: error instanceof Error ? error.stack : undefined }, details);
+  if (isMistake(error)) logger.warn({ method: method.name, stack: error.stack }, details);
   else logger.debug({ method: method.name, code }, details);
+}
+
+function isMistake(error: unknown): error is Error {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
 async function atMost(timeoutMs: number, work: Promise<unknown>): Promise<void> {
