@@ -1,10 +1,10 @@
 // Owns the content store: blobs by digest below <dir>/content. A blob is there whole and verified, or not at all: it is written beside,
 // synced and renamed.
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { hasCode } from '../linux/errno.ts';
-import { digestOf, finishDigest } from './digest.ts';
+import { digestOf } from './digest.ts';
 
 export interface ContentStore {
   has(digest: string): boolean;
@@ -84,15 +84,4 @@ export async function readdirIfThere(dir: string): Promise<string[]> {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
   }
-}
-
-/** Digest and size of a file, read in pieces. */
-export async function digestFile(file: string, algorithm = 'sha256'): Promise<{ digest: string; sizeBytes: number }> {
-  const hash = createHash(algorithm);
-  let sizeBytes = 0;
-  for await (const chunk of fs.createReadStream(file) as AsyncIterable<Buffer>) {
-    sizeBytes += chunk.length;
-    hash.update(chunk);
-  }
-  return { digest: finishDigest(hash, algorithm), sizeBytes };
 }

@@ -267,8 +267,8 @@ async function waitForPull(pull: { id: Promise<string>; abort: AbortController; 
 }
 
 async function isUnchanged(sources: Readonly<Record<string, string>>): Promise<boolean> {
-  for (const [file, identity] of Object.entries(sources)) if ((await fileIdentity(file)) !== identity) return false;
-  return true;
+  const same = await Promise.all(Object.entries(sources).map(async ([file, identity]) => (await fileIdentity(file)) === identity));
+  return same.every(Boolean);
 }
 
 function normalName(text: string): string | undefined {
