@@ -2,7 +2,7 @@
 // Where its filesystem is another one, a tmpfs of our own is mounted on it; a file in root-dir says so before mount(2) does.
 import fs from 'node:fs';
 import path from 'node:path';
-import { MS_NODEV, MS_NOEXEC, MS_NOSUID } from './linux/constants.ts';
+import { MNT_DETACH, MS_NODEV, MS_NOEXEC, MS_NOSUID } from './linux/constants.ts';
 import { hasCode } from './linux/errno.ts';
 import { syscall } from './linux/syscall.ts';
 import { readJsonFile, writeJsonFile } from './state/json-file.ts';
@@ -57,12 +57,11 @@ export function openRunDir(runDir: string, rootDir: string): RunDir {
     },
     remove() {
       fs.rmSync(path.join(runDir, 'lock'), { force: true });
-      // Busy: somebody stands in it. The note stays too, so that the next clean stop tries again.
-      unlessIn(['EBUSY'], () => {
-        if (readNote(noteFile)?.mounted !== runDir) return;
-        if (isTmpfs(runDir)) syscall('umount2', runDir, UMOUNT_NOFOLLOW);
+      if (readNote(noteFile)?.mounted === runDir) {
+        // Detached: this process' own mapping of the log journal keeps the file system until it ends.
+        if (isTmpfs(runDir)) syscall('umount2', runDir, UMOUNT_NOFOLLOW | MNT_DETACH);
         fs.rmSync(noteFile, { force: true });
-      });
+      }
       unlessIn(['ENOTEMPTY', 'ENOENT', 'EBUSY'], () => fs.rmdirSync(runDir));
     },
   };

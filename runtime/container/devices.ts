@@ -43,6 +43,25 @@ export async function findDevices(device: CriDevice): Promise<readonly Device[]>
   ];
 }
 
+/** Not devices of the host but file systems of their own, and links that every container gets. */
+const NOT_FOR_CONTAINERS = ['pts', 'shm', 'fd', 'mqueue', 'console', 'ptmx', '.lxc', '.lxd-mounts', '.udev'];
+
+/** Every node below the host's /dev: what a privileged container sees, as with runc and containerd. */
+export async function findHostDevices(directory = '/dev'): Promise<readonly Device[]> {
+  const entries = await fs.promises.readdir(directory, { withFileTypes: true });
+  const found = await Promise.all(
+    entries
+      .filter(({ name }) => directory !== '/dev' || !NOT_FOR_CONTAINERS.includes(name))
+      .map(async (entry) => {
+        const hostPath = path.join(directory, entry.name);
+        if (entry.isDirectory()) return findHostDevices(hostPath);
+        if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
+        return findDevices({ hostPath, containerPath: hostPath, permissions: 'rwm' });
+      }),
+  );
+  return found.flat();
+}
+
 /** What the container may use of the host's devices: the harmless ones, and those that it asked for with the access that it asked for. */
 export function planDeviceRules(asked: readonly CriDevice[], found: readonly Device[]): readonly DeviceRule[] {
   const access = (hostPath: string) =>

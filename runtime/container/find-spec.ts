@@ -9,7 +9,7 @@ import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts'
 import { modeOf } from '../sandbox/modes.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Container } from './container.ts';
-import { findDevices } from './devices.ts';
+import { findDevices, findHostDevices } from './devices.ts';
 import { isDirectory } from './mount-source.ts';
 import { planContainerSpec } from './spec.ts';
 import { findIdentity } from './user.ts';
@@ -26,7 +26,10 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
   const sources = await Promise.all(
     config.mounts.filter(({ hostPath }) => hostPath !== '').map(async ({ hostPath }) => [hostPath, await isDirectory(hostPath)] as const),
   );
-  const devices: Device[] = (await Promise.all(config.devices.map(findDevices))).flat();
+  const asked = (await Promise.all(config.devices.map(findDevices))).flat();
+  const devices: readonly Device[] = config.linux?.securityContext?.privileged
+    ? uniqueByPath([...(await findHostDevices()), ...asked])
+    : asked;
   const run = paths.sandboxRun(sandbox.id);
   const sandboxFiles = new Map([
     ['/etc/hostname', `${run}/hostname`],
@@ -45,6 +48,11 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
     sandboxFiles,
     defaultSeccomp: defaultSeccompFilter,
   });
+}
+
+/** The last one wins: what the request names goes before what every privileged container gets. */
+function uniqueByPath(devices: readonly Device[]): readonly Device[] {
+  return [...new Map(devices.map((device) => [device.path, device])).values()];
 }
 
 /** Where its init will be placed: empty until start has made the cgroup. */
