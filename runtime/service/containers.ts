@@ -30,7 +30,8 @@ function containerOf(context: RuntimeContext, id: string): Container {
 
 function runningContainerOf(context: RuntimeContext, id: string): Container {
   const container = containerOf(context, id);
-  if (container.record.state !== 'running') throw failedPrecondition(`container ${container.id} is not running but ${container.record.state}`);
+  if (container.record.state !== 'running')
+    throw failedPrecondition(`container ${container.id} is not running but ${container.record.state}`);
   return container;
 }
 

@@ -6,10 +6,7 @@ import { filterSandboxes } from './filter.ts';
 
 function sandbox(id: string, state: SandboxRecord['state'], labels: Record<string, string>): [string, SandboxRecord] {
   const config = PodSandboxConfig.create({ labels });
-  return [
-    id,
-    { id, recordId: 1, createdAt: 1n, config, runtimeHandler: '', state, bootId: '', ips: [], networkAttached: false },
-  ];
+  return [id, { id, recordId: 1, createdAt: 1n, config, runtimeHandler: '', state, bootId: '', ips: [], networkAttached: false }];
 }
 
 const records = new Map([

@@ -1,7 +1,7 @@
 // Owns CRI's list filters: fields are ANDed, labels match exactly, ids by unique prefix; an unknown or ambiguous id gives an empty list.
 import type { ContainerFilter, PodSandboxFilter } from '../../cri-proto/gen/api.ts';
-import { criContainerState, isVisible as isContainerVisible } from '../container/status.ts';
 import type { ContainerRecord } from '../container/record.ts';
+import { criContainerState, isVisible as isContainerVisible } from '../container/status.ts';
 import { findByPrefix } from '../ids.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
 import { criSandboxState, isVisible as isSandboxVisible } from '../sandbox/status.ts';

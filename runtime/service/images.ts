@@ -1,7 +1,8 @@
 // Owns the six ImageService calls and the streaming list: CRI messages in and out, the store does the work.
-import type { FilesystemUsage, Image as CriImage } from '../../cri-proto/gen/api.ts';
+import type { Image as CriImage, FilesystemUsage } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
-import { invalidArgument } from '../errors.ts';
+import { type CriCode, CriError, invalidArgument } from '../errors.ts';
+import { RegistryError } from '../image/registry-error.ts';
 import type { FsUsage, Image, PullAuth } from '../image/store.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 import { nowNs } from '../time.ts';
@@ -46,6 +47,23 @@ function pullAuth(auth: { [K in keyof PullAuth]-?: string } | undefined): PullAu
   return { username, password, auth: encoded, identityToken, registryToken };
 }
 
+/** A registry's refusal as a code that clients branch on; its sentence stays. */
+export function codeOfRegistryError({ status }: RegistryError): CriCode {
+  if (status === undefined) return 'UNAVAILABLE';
+  if (status === 404) return 'NOT_FOUND';
+  if (status === 401 || status === 403) return 'PERMISSION_DENIED';
+  return status >= 500 || status === 429 ? 'UNAVAILABLE' : 'UNKNOWN';
+}
+
+async function coded<T>(pull: Promise<T>): Promise<T> {
+  try {
+    return await pull;
+  } catch (error) {
+    if (error instanceof RegistryError) throw new CriError(codeOfRegistryError(error), error.message, error.cause);
+    throw error;
+  }
+}
+
 export function imageHandlers({ images }: RuntimeContext): CriHandlers {
   const listImages = async (filter: string): Promise<CriImage[]> => {
     if (filter === '') return images.list().map(renderImage);
@@ -55,7 +73,7 @@ export function imageHandlers({ images }: RuntimeContext): CriHandlers {
   return {
     pullImage: async ({ image, auth }, { signal }) => {
       const credentials = pullAuth(auth);
-      const imageRef = await images.pull(reference(image), { signal, ...(credentials === undefined ? {} : { auth: credentials }) });
+      const imageRef = await coded(images.pull(reference(image), { signal, ...(credentials === undefined ? {} : { auth: credentials }) }));
       return { imageRef };
     },
     listImages: async ({ filter }) => ({ images: await listImages(filter?.image?.image ?? '') }),

@@ -1,10 +1,11 @@
 // Owns the verbose info of statuses: containerd's keys, so that tools find them, and the syscall program in words.
-import { findSpec } from '../container/find-spec.ts';
+
 import type { Container } from '../container/container.ts';
-import type { RuntimeContext } from '../context.ts';
+import { findSpec } from '../container/find-spec.ts';
 import { planSandboxNamespaces } from '../container/namespaces.ts';
-import { explainContainer, explainPause } from './explain.ts';
+import type { RuntimeContext } from '../context.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import { explainContainer, explainPause } from './explain.ts';
 
 function json(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>
@@ -39,6 +40,7 @@ export async function containerInfo(context: RuntimeContext, container: Containe
     runtimeType: 'tskubelet',
     config: record.config,
     phases: record.phases,
+    oomKills: record.oomKills,
     cgroupPath: record.cgroupPath,
   };
   const sandbox = context.sandboxes.get(record.sandboxId);

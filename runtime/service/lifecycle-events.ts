@@ -35,7 +35,8 @@ export function createLifecycleEvents(): LifecycleEvents {
         while (!signal.aborted) {
           const event = subscriber.queue.shift();
           if (event !== undefined) yield event;
-          else if (subscriber.overrun) throw resourceExhausted(`the event subscriber fell ${MAX_QUEUED} events behind: subscribe again and list`);
+          else if (subscriber.overrun)
+            throw resourceExhausted(`the event subscriber fell ${MAX_QUEUED} events behind: subscribe again and list`);
           else
             await new Promise<void>((resolve) => {
               subscriber.wake = resolve;

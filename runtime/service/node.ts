@@ -40,5 +40,9 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
 }
 
 function renderConfig({ paths, cgroups }: RuntimeContext) {
-  return { rootDir: paths.rootDir, runDir: paths.runDir, cgroups: { mode: cgroups.host.mode, root: cgroups.root, enabled: cgroups.enabled } };
+  return {
+    rootDir: paths.rootDir,
+    runDir: paths.runDir,
+    cgroups: { mode: cgroups.host.mode, root: cgroups.root, enabled: cgroups.enabled },
+  };
 }

@@ -11,8 +11,8 @@ import { isVisible, renderSandbox, renderSandboxStatus } from '../sandbox/status
 import { removePodSandbox, stopPodSandbox } from '../sandbox/stop.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 import { nowNs } from '../time.ts';
-import { sandboxInfo } from './info.ts';
 import { filterSandboxes } from './filter.ts';
+import { sandboxInfo } from './info.ts';
 import { publishEvent } from './publish.ts';
 
 export function sandboxRecords(context: RuntimeContext): Map<string, SandboxRecord> {
