@@ -172,26 +172,35 @@ function followExec({ program, warnings, options, streams, status, shimPidfd, pi
   const { pidfd, master } = copyDescriptors(shimPidfd, terminal);
   let ended = false;
   let timedOut = false;
+  let timer: NodeJS.Timeout | undefined;
   const kill = (signal: number) => !ended && sendSignal(pidfd, signal);
-  const killAll = () => killTree({ pid, pidfd, ...(options.killCgroup === undefined ? {} : { cgroup: options.killCgroup }) });
-  const exited = new Promise<ExitStatus | undefined>((resolve) => status.onEnd(resolve)).then(async (exit) => {
-    status.close();
-    // The closed pipe is what its shim waits for.
-    if (!(await waitEnded(shimPidfd, END_MS))) sendSignal(shimPidfd, SIGKILL);
-    ended = true;
-    clearTimeout(timer);
-    fs.closeSync(pidfd);
-    fs.closeSync(shimPidfd);
-    return exit;
+  const killAll = () => killTree({ pid, kill, ...(options.killCgroup === undefined ? {} : { cgroup: options.killCgroup }) });
+  const exited = new Promise<ExitStatus | undefined>((resolve) => {
+    status.onEnd((exit) => {
+      if (ended) return;
+      ended = true;
+      clearTimeout(timer);
+      status.close();
+      void endShim(shimPidfd, pidfd);
+      resolve(exit);
+    });
   });
-  const timer =
-    options.timeoutMs === undefined
-      ? undefined
-      : setTimeout(() => {
-          timedOut = true;
-          void killAll().catch(() => kill(SIGKILL));
-        }, options.timeoutMs);
+  if (options.timeoutMs !== undefined && !ended)
+    timer = setTimeout(() => {
+      timedOut = true;
+      void killAll().catch(() => kill(SIGKILL));
+    }, options.timeoutMs);
   return { pid, pidfd, program, warnings, ...streams, terminal: master, exited, timedOut: () => timedOut, kill, killTree: killAll };
+}
+
+/** The closed pipe is what the shim waits for. Nobody waits for its end. */
+async function endShim(shimPidfd: number, pidfd: number): Promise<void> {
+  fs.closeSync(pidfd);
+  try {
+    if (!(await waitEnded(shimPidfd, END_MS))) sendSignal(shimPidfd, SIGKILL);
+  } finally {
+    fs.closeSync(shimPidfd);
+  }
 }
 
 /** What the shim holds until the status pipe is closed. */

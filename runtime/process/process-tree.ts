@@ -12,7 +12,8 @@ const MAX_ROUNDS = 10;
 export interface Tree {
   /** It was made a session leader at its start. */
   readonly pid: number;
-  readonly pidfd: number;
+  /** Signals it; false, and nothing else is hit, when it has ended. */
+  readonly kill: (signal: number) => boolean;
   /** A cgroup2 directory that nothing else is in. */
   readonly cgroup?: string;
 }
@@ -24,7 +25,7 @@ interface Relative {
 }
 
 /** SIGKILL to the process, its descendants, and what is left of its session; gone is success. */
-export async function killTree({ pid, pidfd, cgroup }: Tree): Promise<void> {
+export async function killTree({ pid, kill, cgroup }: Tree): Promise<void> {
   if (cgroup !== undefined) {
     await fs.promises.writeFile(path.join(cgroup, 'cgroup.kill'), '1');
     return;
@@ -32,13 +33,13 @@ export async function killTree({ pid, pidfd, cgroup }: Tree): Promise<void> {
   // Stopped first, so that nothing is forked while the tree is read: a killed parent's children are found no more.
   const found = new Map<number, number>();
   try {
-    sendSignal(pidfd, SIGSTOP);
+    kill(SIGSTOP);
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const fresh = descendantsOf(pid, await readProcesses()).filter((descendant) => !found.has(descendant));
       if (fresh.length === 0) break;
       for (const descendant of fresh) stop(descendant, found);
     }
-    sendSignal(pidfd, SIGKILL);
+    kill(SIGKILL);
     for (const descendant of found.values()) sendSignal(descendant, SIGKILL);
   } finally {
     for (const descendant of found.values()) fs.closeSync(descendant);

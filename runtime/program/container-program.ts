@@ -248,7 +248,8 @@ function addDev(p: ProgramBuilder, spec: ContainerSpec, sources: Sources, target
   addAttach(p, sources.shm, '/dev/shm', { followLinks: false });
   p.op('umask', [0], { note: 'device nodes get exactly their modes' });
   for (const device of allDevices(spec)) addDevice(p, device, sources.devices.get(device), targets);
-  for (const [link, path] of DEFAULT_LINKS) p.op('symlinkat', [link, k.AT_FDCWD, path]);
+  const taken = new Set(spec.devices.map(({ path }) => path));
+  for (const [link, path] of DEFAULT_LINKS) if (!taken.has(path)) p.op('symlinkat', [link, k.AT_FDCWD, path]);
   p.op('umask', [0o022]);
 }
 
