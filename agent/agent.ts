@@ -32,6 +32,8 @@ export interface AgentOptions {
   readonly criEndpoint: string;
   /** Folders and files with manifests. */
   readonly manifests: readonly string[];
+  /** How often they are looked at without an event. */
+  readonly fileCheckFrequencyMs?: number;
   /** --cgroup-root, if given, and what distinguishes this node's cgroups from another's on the machine ("" for the default run-dir). */
   readonly cgroupRoot?: string;
   readonly cgroupSuffix: string;
@@ -172,10 +174,14 @@ async function openReadOnly({ readOnlyAddress, readOnlyPort, logger }: AgentOpti
   return typeof address === 'object' && address !== null ? address.port : undefined;
 }
 
-async function openSource({ manifests, nodeName, rootDir, logger }: AgentOptions, pods: Pods): Promise<PodSource | undefined> {
+async function openSource(
+  { manifests, fileCheckFrequencyMs, nodeName, rootDir, logger }: AgentOptions,
+  pods: Pods,
+): Promise<PodSource | undefined> {
   if (manifests.length === 0) return undefined;
   return openFileSource({
     ...{ paths: manifests, nodeName, logger },
+    ...(fileCheckFrequencyMs === undefined ? {} : { rescanMs: fileCheckFrequencyMs }),
     lastGoodFile: path.join(rootDir, 'manifests-last-good.json'),
     onUpdate: (update) => pods.update(MANIFESTS, update),
   });

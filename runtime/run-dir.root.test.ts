@@ -51,14 +51,13 @@ test('the mount is noted before it is made: a start that died in between is repe
   assert.ok(!fs.existsSync(runDir));
 });
 
-test('a run-dir that somebody stands in stays, and the next clean stop takes it away', { skip }, () => {
+test('a run-dir goes also while a file of it is open', { skip }, () => {
   const run = openRunDir(runDir, rootDir);
-  const lock = lockDirectory(runDir, '--run-dir');
+  const events = fs.openSync(path.join(runDir, 'events'), 'w');
+  run.empty();
   run.remove();
-  assert.ok(isMounted(runDir));
-  lock.release();
-  openRunDir(runDir, rootDir).remove();
-  assert.ok(!fs.existsSync(runDir));
+  fs.closeSync(events);
+  assert.ok(!isMounted(runDir) && !fs.existsSync(runDir));
 });
 
 test('another run-dir for the same root-dir is refused while the first one is there', { skip }, () => {

@@ -132,6 +132,13 @@ function checkFlags(name: string, command: Command, flags: Invocation['flags']):
   if (flags.manifests !== undefined) throw usageError(`--manifests runs a node and takes no command: leave out "${name}" or the flag`);
 }
 
+/** The daemons tell what of the file they do not act on; a command on the same node has said nothing new. */
+async function applyConfig(flags: Invocation['flags'], { tell }: { tell: boolean }): Promise<Invocation['flags']> {
+  if (flags.config === undefined) return flags;
+  const { withConfig } = await import('./config-file.ts');
+  return withConfig(flags, (sentence) => tell && process.stderr.write(`tskubelet: ${sentence}\n`));
+}
+
 export async function runCommand(argv: readonly string[], runtime: RuntimeHalf): Promise<number> {
   const invocation = parseArgv(argv);
   const { help, version, ...flags } = invocation.flags;
@@ -149,9 +156,9 @@ export async function runCommand(argv: readonly string[], runtime: RuntimeHalf):
     const foreign = Object.keys(flags).find((flag) => flag in COMMAND_FLAGS);
     if (foreign !== undefined) throw usageError(`--${foreign} belongs to a command, and there is none`);
     if (invocation.rest !== undefined) throw usageError('"--" is only for the command of exec');
-    return (await import('./daemon.ts')).runNode({ ...invocation, flags }, runtime);
+    return (await import('./daemon.ts')).runNode({ ...invocation, flags: await applyConfig(flags, { tell: true }) }, runtime);
   }
   checkFlags(name, command, flags);
   if (invocation.rest !== undefined && name !== 'exec') throw usageError(`${name} takes no "--": that is for the command of exec`);
-  return command.run({ flags, words, rest: invocation.rest }, runtime);
+  return command.run({ flags: await applyConfig(flags, { tell: name === 'runtime' }), words, rest: invocation.rest }, runtime);
 }

@@ -24,6 +24,7 @@ export const NODE_FLAGS = {
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
   'read-only-address': { type: 'string', value: 'IP', help: 'address of /pods, /healthz and /metrics (default 127.0.0.1)' },
   'read-only-port': { type: 'string', value: 'PORT', help: 'their port; 0 switches it off (default 10255)' },
+  'file-check-frequency': { type: 'string', value: 'DURATION', help: 'how often manifests are looked at without an event (default 20s)' },
   config: { type: 'string', value: 'FILE', help: 'KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win over it' },
   'log-format': { type: 'string', value: 'FORMAT', help: "text or json, for tskubelet's own log on stderr (default text)" },
   v: { type: 'string', short: 'v', value: 'LEVEL', help: 'verbosity of that log: 0 warnings, 2 events (default), 4 everything' },

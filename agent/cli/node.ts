@@ -22,7 +22,8 @@ export function startEmbeddedRuntime(settings: NodeSettings, runtime: RuntimeHal
 }
 
 export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, logger: pino.Logger): Promise<Node> {
-  const { nodeName, rootDir, runDir, logDir, manifests, cgroupRoot, allowNoLimits, readOnlyAddress, readOnlyPort } = settings;
+  const { nodeName, rootDir, runDir, logDir, manifests, allowNoLimits, readOnlyAddress, readOnlyPort } = settings;
+  const { cgroupRoot, fileCheckFrequencyMs } = settings;
   const embedded = settings.foreignRuntime === undefined ? await startEmbeddedRuntime(settings, runtime, logger) : undefined;
   try {
     const agent = await startAgent({
@@ -30,6 +31,7 @@ export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, lo
       criEndpoint: embedded?.socket ?? settings.criSocket,
       cgroupSuffix: runtime.nodeSuffix(runDir),
       ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
+      ...(fileCheckFrequencyMs === undefined ? {} : { fileCheckFrequencyMs }),
     });
     return {
       agent,

@@ -1,6 +1,7 @@
 // Owns where this invocation's node is: directories and sockets from flags, the config file and defaults.
 import os from 'node:os';
 import path from 'node:path';
+import { parseDurationMs } from '../config/duration.ts';
 import { usageError } from '../error.ts';
 import { type Flags, numberFlag } from './flags.ts';
 
@@ -74,6 +75,7 @@ export function readSettings(flags: Flags): Settings {
 /** What only a daemon needs beyond that. */
 export interface NodeSettings extends Settings {
   readonly manifests: readonly string[];
+  readonly fileCheckFrequencyMs: number | undefined;
   readonly podCidrs: readonly string[];
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
@@ -94,6 +96,7 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
   return {
     ...readSettings(flags),
     manifests: (flags.manifests ?? []).map((place) => manifestPath(place)),
+    fileCheckFrequencyMs: durationFlag(flags, 'file-check-frequency'),
     podCidrs: (flags['pod-cidr'] ?? DEFAULTS['pod-cidr']).split(',').map((cidr) => cidr.trim()),
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
@@ -104,6 +107,13 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     stopPodsOnExit: flags['stop-pods-on-exit'] ?? false,
     allowNoLimits: flags['allow-no-limits'] ?? false,
   };
+}
+
+function durationFlag(flags: Flags, name: 'file-check-frequency'): number | undefined {
+  const text = flags[name];
+  const ms = text === undefined ? undefined : parseDurationMs(text);
+  if (text !== undefined && (ms === undefined || ms <= 0)) throw usageError(`--${name} ${text}: expected a duration such as 20s or 1m`);
+  return ms;
 }
 
 function manifestPath(place: string): string {
