@@ -6,14 +6,20 @@ import { planSandboxNamespaces } from '../container/namespaces.ts';
 import type { RuntimeContext } from '../context.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { explainContainer, explainPause } from './explain.ts';
+import { RUNTIME_NAME } from './node.ts';
+
+/** What generated messages keep for round trips says nothing to a reader. */
+const UNKNOWN_FIELDS = '_unknownFields';
 
 function json(value: unknown): string {
-  return JSON.stringify(value, (_key, part: unknown) =>
-    typeof part === 'bigint' ? Number(part) : part instanceof Uint8Array ? `${part.length} bytes` : part,
-  );
+  return JSON.stringify(value, (key, part: unknown) => {
+    if (key === UNKNOWN_FIELDS) return undefined;
+    if (part instanceof Uint8Array) return `${part.length} bytes`;
+    return typeof part === 'bigint' ? Number(part) : part;
+  });
 }
 
-export function sandboxInfo(context: RuntimeContext, { record }: Sandbox): Record<string, string> {
+export function sandboxInfo({ record }: Sandbox): Record<string, string> {
   const pid = record.pause?.pid ?? 0;
   const info = {
     sandboxID: record.id,
@@ -22,7 +28,7 @@ export function sandboxInfo(context: RuntimeContext, { record }: Sandbox): Recor
     snapshotKey: '',
     snapshotter: '',
     runtimeHandler: record.runtimeHandler,
-    runtimeType: context.version,
+    runtimeType: RUNTIME_NAME,
     config: record.config,
     namespaces: planSandboxNamespaces(record.config.linux?.securityContext?.namespaceOptions),
   };
@@ -37,7 +43,7 @@ export async function containerInfo(context: RuntimeContext, container: Containe
     removing: record.state === 'removing',
     snapshotKey: record.id,
     snapshotter: 'overlayfs',
-    runtimeType: 'tskubelet',
+    runtimeType: RUNTIME_NAME,
     config: record.config,
     phases: record.phases,
     oomKills: record.oomKills,

@@ -56,7 +56,7 @@ export function sandboxHandlers(context: RuntimeContext): CriHandlers {
       );
       return {
         status: renderSandboxStatus(sandbox.record),
-        info: verbose ? sandboxInfo(context, sandbox) : {},
+        info: verbose ? sandboxInfo(sandbox) : {},
         containersStatuses: containers.map(({ record }) => renderContainerStatus(record, images.get(record.imageId))),
         timestamp: nowNs(),
       };
