@@ -54,8 +54,7 @@ test('init is born in its cgroup2 directory, the shim in that of the shims', { s
   const started = await rig.start(spec, pause, { shimCgroup: path.join(unified, 'shims') });
   assert.match(cgroupsOf(started.container.initPid), new RegExp(`^0::/${name}/container$`, 'm'));
   assert.match(cgroupsOf(started.container.shimPid), new RegExp(`^0::/${name}/shims$`, 'm'));
-  const members = fs.readFileSync(path.join(unified, 'container/cgroup.procs'), 'utf8').split('
-');
+  const members = fs.readFileSync(path.join(unified, 'container/cgroup.procs'), 'utf8').split('\n');
   assert.ok(members.includes(String(started.container.initPid)) && !members.includes(String(started.container.shimPid)));
   started.container.kill(9);
   const { stdout } = await finish(started);
@@ -71,8 +70,7 @@ test('v1 hierarchies are joined by init alone, and shown to it read-only', {
     'cat /sys/fs/cgroup/memory/memory.limit_in_bytes; ls /sys/fs/cgroup; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1 | grep -c -i read-only; grep memory /proc/self/cgroup; read line';
   const spec = rig.spec(['sh', '-c', script], { cgroup, cgroupMount: 'host-bind' });
   const started = await rig.start(spec, pause, { stdin: 'fifo' });
-  const members = fs.readFileSync(path.join(memory, 'cgroup.procs'), 'utf8').split('
-');
+  const members = fs.readFileSync(path.join(memory, 'cgroup.procs'), 'utf8').split('\n');
   assert.ok(members.includes(String(started.container.initPid)) && !members.includes(String(started.container.shimPid)));
   fs.writeFileSync(path.join(started.dir, 'stdin'), '\n');
   assert.match((await finish(started)).stdout, /^67108864\nmemory\nunified\n1\n\d+:memory:\/\n$/);
