@@ -4,8 +4,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { ContainerState, type ContainerStatus } from '../cri-proto/gen/api.ts';
+import { ContainerState } from '../cri-proto/gen/api.ts';
 import { BUSYBOX } from './testing/cri.ts';
+import { untilContainers } from './testing/pods.ts';
 import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
 
@@ -37,23 +38,6 @@ function manifest({ name, containers }: Wanted): string {
       })),
     },
   });
-}
-
-/** Ids and statuses of a pod's containers by name, once they all are in `state`. */
-function containersOf(pod: Wanted, state: ContainerState, timeoutMs?: number): Promise<Map<string, ContainerStatus>> {
-  return poll(
-    `the containers of ${pod.name}`,
-    async () => {
-      const { containers } = await node.cri.runtime.listContainers({ filter: { labelSelector: { 'io.kubernetes.pod.name': pod.name } } });
-      const statuses = await Promise.all(
-        containers.map(async ({ id }) => (await node.cri.runtime.containerStatus({ containerId: id })).status),
-      );
-      const found = statuses.filter((status) => status !== undefined);
-      if (found.length < pod.containers.length || found.some((status) => status.state !== state)) return undefined;
-      return new Map(found.map((status) => [status.metadata?.name ?? '', status]));
-    },
-    timeoutMs,
-  );
 }
 
 /** A file of a container's cgroup: by its v2 name, else by its v1 name. */
@@ -111,7 +95,7 @@ const SPIN = 'while :; do :; done';
 test('limits {memory: 64Mi, cpu: 250m} stand in the cgroup, and CPU use stays within 10 % of the quota', async () => {
   const pod = { name: 'limited', containers: [{ name: 'main', script: SPIN, resources: { limits: { memory: '64Mi', cpu: '250m' } } }] };
   node.addManifest('limited.json', manifest(pod));
-  const id = (await containersOf(pod, ContainerState.CONTAINER_RUNNING)).get('main')?.id ?? '';
+  const id = (await untilContainers(node, pod.name, { state: ContainerState.CONTAINER_RUNNING })).get('main')?.id ?? '';
   assert.equal(cgroupFile(id, 'memory.max', 'memory.limit_in_bytes'), '67108864');
   assert.match(cgroupFile(id, 'cpu.max', 'cpu.cfs_quota_us'), /^25000( 100000)?$/);
   // More than the quota is wrong at once.
@@ -123,7 +107,7 @@ test('limits {memory: 64Mi, cpu: 250m} stand in the cgroup, and CPU use stays wi
 test('a container over its memory limit ends with 137, OOMKilled, and the kernel has counted it', async () => {
   const pod = { name: 'hog', containers: [{ name: 'main', script: 'exec tail /dev/zero', resources: { limits: { memory: '32Mi' } } }] };
   node.addManifest('hog.json', manifest(pod));
-  const status = (await containersOf(pod, ContainerState.CONTAINER_EXITED, 60_000)).get('main');
+  const status = (await untilContainers(node, pod.name, { state: ContainerState.CONTAINER_EXITED, timeoutMs: 60_000 })).get('main');
   assert.deepEqual([status?.exitCode, status?.reason], [137, 'OOMKilled']);
   const { info } = await node.cri.runtime.containerStatus({ containerId: status?.id ?? '', verbose: true });
   assert.ok((JSON.parse(info.info ?? '{}') as { oomKills: number }).oomKills >= 1, info.info);
@@ -143,7 +127,7 @@ test('two stressors with equal requests get equal CPU time within 10 %', async (
     ],
   };
   node.addManifest('equals.json', manifest(pod));
-  const statuses = await containersOf(pod, ContainerState.CONTAINER_RUNNING);
+  const statuses = await untilContainers(node, pod.name, { state: ContainerState.CONTAINER_RUNNING, count: 2 });
   const ids = ['one', 'two'].map((name) => statuses.get(name)?.id ?? '');
   await poll('all stressors to spin', () => ids.every((id) => procsOf(id).length === spinning + 1));
   // Other load may stay on one CPU beside one of the two; the load balancer takes it away again.
