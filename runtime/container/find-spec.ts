@@ -4,12 +4,13 @@ import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { openCgroup, procsFiles } from '../cgroup/apply.ts';
 import type { RuntimeContext } from '../context.ts';
 import { notFound } from '../errors.ts';
+import { listHostDevices } from '../process/host-devices.ts';
 import { defaultSeccompFilter } from '../program/seccomp.ts';
 import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
 import { modeOf } from '../sandbox/modes.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import type { Container } from './container.ts';
-import { findDevices, findHostDevices } from './devices.ts';
+import { findDevices } from './devices.ts';
 import { isDirectory } from './mount-source.ts';
 import { planContainerSpec } from './spec.ts';
 import { findIdentity } from './user.ts';
@@ -27,9 +28,7 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
     config.mounts.filter(({ hostPath }) => hostPath !== '').map(async ({ hostPath }) => [hostPath, await isDirectory(hostPath)] as const),
   );
   const asked = (await Promise.all(config.devices.map(findDevices))).flat();
-  const devices: readonly Device[] = config.linux?.securityContext?.privileged
-    ? uniqueByPath([...(await findHostDevices()), ...asked])
-    : asked;
+  const devices: readonly Device[] = config.linux?.securityContext?.privileged ? uniqueByPath([...listHostDevices(), ...asked]) : asked;
   const run = paths.sandboxRun(sandbox.id);
   const sandboxFiles = new Map([
     ['/etc/hostname', `${run}/hostname`],
