@@ -78,19 +78,29 @@ export function untilContainers(
   );
 }
 
-/** Everything on the machine that belongs to a pod of this node, in words. The daemon, its images and its bridge may stay. */
+/** Everything on the machine that belongs to a pod of this node, in words. The daemon, its keeper of output, images and bridge may stay. */
 export async function leftOfPods(node: TestNode): Promise<string[]> {
   const links = (await node.inNetwork(['ip', '-br', 'link'])).stdout.split('\n').filter((line) => line.startsWith('veth'));
   const directories = [
     ...['root/pods', 'root/sandboxes', 'root/containers', 'root/images/snapshots', 'run/sandboxes', 'run/containers', 'log'],
   ].flatMap((directory) => namesIn(path.join(node.dir, directory)).map((name) => `${directory}/${name}`));
   return [
-    ...node.processes().map((pid) => `process ${pid}`),
+    ...podProcesses(node).map((pid) => `process ${pid}`),
     ...node.mounts().filter((target) => target.startsWith(path.join(node.rootDir, 'pods'))),
     ...node.cgroups().filter((directory) => /^(pod.*|[0-9a-f]{64})$/.test(path.basename(directory))),
     ...links,
     ...directories,
   ];
+}
+
+function podProcesses(node: TestNode): number[] {
+  return [...new Set(node.processes())].filter((pid) => {
+    try {
+      return !fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('tskubelet-keeper');
+    } catch {
+      return false;
+    }
+  });
 }
 
 export function namesIn(directory: string): string[] {
