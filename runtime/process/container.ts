@@ -3,7 +3,6 @@ import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode } from '../linux/errno.ts';
 import { copyDescriptor, exitStatusOf, openPidfd, pidOf, sendSignal, waitEnded } from '../linux/pidfd.ts';
-import type { Program } from '../program/builder.ts';
 import { planContainerProgram } from '../program/container-program.ts';
 import { FD, RECORD } from '../program/records.ts';
 import type { ContainerSpec } from '../program/spec.ts';
@@ -47,8 +46,6 @@ export interface ContainerProcess {
   readonly initPidfd: number;
   readonly shimPid: number;
   readonly shimPidfd: number;
-  /** Absent when adopted. */
-  readonly program?: Program;
   /** Steps that were refused and done without. */
   readonly warnings: readonly string[];
   /** Resolves when init has ended; undefined when nobody knows how (its shim was killed). */
@@ -87,7 +84,7 @@ export async function startContainer(spec: ContainerSpec, options: StartContaine
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     const initPidfd = copyInit(launched.pidfd, value);
-    return watch.follow({ initPid: value, initPidfd, shimPid: launched.pid, shimPidfd: launched.pidfd, program, warnings });
+    return watch.follow({ initPid: value, initPidfd, shimPid: launched.pid, shimPidfd: launched.pidfd, warnings });
   } catch (error) {
     fs.rmSync(exitFile, { force: true });
     throw error;

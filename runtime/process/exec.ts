@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { copyDescriptor, openPidfd, sendSignal, waitEnded } from '../linux/pidfd.ts';
 import { createPipe } from '../linux/pipe2.ts';
-import type { Program } from '../program/builder.ts';
 import { planExecProgram } from '../program/exec-program.ts';
 import { FD, RECORD } from '../program/records.ts';
 import type { ExecSpec } from '../program/spec.ts';
@@ -36,7 +35,6 @@ export interface StartExecOptions {
 export interface ExecProcess {
   readonly pid: number;
   readonly pidfd: number;
-  readonly program: Program;
   readonly warnings: readonly string[];
   readonly stdin: net.Socket | undefined;
   /** Absent with a terminal. They end when the last process that has them does. */
@@ -78,7 +76,6 @@ export async function startExec(spec: ExecSpec, options: StartExecOptions): Prom
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     return followExec({
-      program,
       warnings,
       options,
       streams,
@@ -158,7 +155,6 @@ function createStreams(descriptors: Descriptors, terminal: boolean, stdin: boole
 }
 
 interface Session {
-  readonly program: Program;
   readonly warnings: readonly string[];
   readonly options: StartExecOptions;
   readonly streams: Streams;
@@ -168,7 +164,7 @@ interface Session {
   readonly terminal: boolean;
 }
 
-function followExec({ program, warnings, options, streams, status, shimPidfd, pid, terminal }: Session): ExecProcess {
+function followExec({ warnings, options, streams, status, shimPidfd, pid, terminal }: Session): ExecProcess {
   const { pidfd, master } = copyDescriptors(shimPidfd, terminal);
   let ended = false;
   let timedOut = false;
@@ -190,7 +186,7 @@ function followExec({ program, warnings, options, streams, status, shimPidfd, pi
       timedOut = true;
       void killAll().catch(() => kill(SIGKILL));
     }, options.timeoutMs);
-  return { pid, pidfd, program, warnings, ...streams, terminal: master, exited, timedOut: () => timedOut, kill, killTree: killAll };
+  return { pid, pidfd, warnings, ...streams, terminal: master, exited, timedOut: () => timedOut, kill, killTree: killAll };
 }
 
 /** The closed pipe is what the shim waits for. Nobody waits for its end. */

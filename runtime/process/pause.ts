@@ -4,7 +4,6 @@ import { CLONE_NEWPID } from '../linux/constants.ts';
 import { hasCode } from '../linux/errno.ts';
 import { openPidfd, sendSignal, waitEnded } from '../linux/pidfd.ts';
 import { createPipe } from '../linux/pipe2.ts';
-import type { Program } from '../program/builder.ts';
 import { planPauseProgram } from '../program/pause-program.ts';
 import { RECORD } from '../program/records.ts';
 import type { IdMapping, PauseSpec } from '../program/spec.ts';
@@ -31,7 +30,6 @@ export interface PauseOptions {
 
 export interface PauseProcess {
   readonly pid: number;
-  readonly program: Program;
   /** Steps that were refused and done without. */
   readonly warnings: readonly string[];
   /** Resolves when the process has ended, whoever ended it. */
@@ -74,7 +72,7 @@ export async function startPause(spec: PauseSpec, options: PauseOptions): Promis
         resolve();
       });
     });
-    return { pid, program, warnings, ended };
+    return { pid, warnings, ended };
   } finally {
     descriptors.close();
     if (go !== undefined) for (const fd of [go.read, go.write]) fs.closeSync(fd);
