@@ -163,6 +163,7 @@ test('200 sessions leave neither descriptors nor processes', { skip }, async () 
   const before = count();
   for (let i = 0; i < 25; i++) await Promise.all(Array.from({ length: 8 }, () => run('true')));
   await until(() => count() <= before, `${count()} descriptors, ${before} before`);
-  const children = fs.readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1').trim().split(' ');
-  assert.ok(children.length <= 4, `children: ${children}`);
+  // Their shims are reaped in the background: what stays is pause processes and the container's shim.
+  const children = () => fs.readFileSync(`/proc/self/task/${process.pid}/children`, 'latin1').trim().split(' ');
+  await until(() => children().length <= 3, `children: ${children()}`);
 });
