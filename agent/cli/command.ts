@@ -20,7 +20,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'runtime',
     help: 'the CRI runtime alone, for crictl and a stock kubelet',
     flags: [],
-    run: async (invocation, runtime) => (await import('./daemon.ts')).runRuntime(invocation, runtime),
+    run: async (invocation, runtime) => (await import('./runtime-daemon.ts')).runRuntime(invocation, runtime),
   },
   run: {
     usage: 'run FILE',

@@ -1,32 +1,20 @@
-// Owns the two daemons: `tskubelet --manifests …` (agent and runtime) and `tskubelet runtime` (the runtime alone).
-import type pino from 'pino';
-import { describeError, isProgrammerError, usageError } from '../error.ts';
+// Owns the daemon `tskubelet --manifests …`: agent and runtime, from its first line to its last.
+import { usageError } from '../error.ts';
 import { createLogger } from '../logger.ts';
 import { VERSION } from '../version.ts';
 import type { Invocation } from './flags.ts';
 import { renderNextSteps } from './next-steps.ts';
-import { type Node, startEmbeddedRuntime, startNode } from './node.ts';
+import { type Node, startNode } from './node.ts';
 import { checkMachine } from './preflight.ts';
 import type { RuntimeHalf } from './runtime-half.ts';
 import { type NodeSettings, programName, readNodeSettings, renderWhere } from './settings.ts';
 import { outcomeOf } from './settled.ts';
 import { stopRequests } from './signals.ts';
+import { logUncaught } from './uncaught.ts';
 
 /** As long as a daemon waits for its pods before it says what to try. */
 const SETTLE_MS = 15_000;
 const LOOK_MS = 200;
-
-/** From here on what goes wrong without being caught is in the log before the process ends. */
-export function logUncaught(logger: pino.Logger): void {
-  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
-    process.removeAllListeners(event);
-    process.on(event, (error: unknown) => {
-      const stack = isProgrammerError(error) ? { stack: error.stack } : {};
-      logger.fatal(stack, `tskubelet ends: ${describeError(error)}`);
-      process.exit(1);
-    });
-  }
-}
 
 function podsOf({ agent }: Node) {
   return agent.pods
@@ -87,25 +75,4 @@ async function tellNextSteps(node: Node, settings: NodeSettings, signal: AbortSi
   const readOnly = agent.readOnlyPort === undefined ? undefined : `${readOnlyAddress}:${agent.readOnlyPort}`;
   const facts = { criSocket, readOnly, stopPodsOnExit, manifests };
   process.stderr.write(renderNextSteps({ pods: podsOf(node), program: programName(), where: renderWhere(settings), ...facts }));
-}
-
-export async function runRuntime({ flags, words }: Invocation, runtime: RuntimeHalf): Promise<number> {
-  if (words.length > 0) throw usageError(`runtime takes no argument, and got "${words[0]}"`);
-  if (flags['stop-pods-on-exit']) throw usageError("--stop-pods-on-exit is for --manifests: the pods of a runtime are its client's");
-  const settings = readNodeSettings(flags);
-  if (settings.foreignRuntime !== undefined) throw usageError('runtime is our own CRI runtime: leave out the socket of another one');
-  checkMachine();
-  const logger = createLogger(settings.logFormat, settings.logLevel);
-  logUncaught(logger);
-  const stop = stopRequests(logger, 'left at once: containers run on without tskubelet, and the next start finds them');
-  const { socket, close } = await startEmbeddedRuntime(settings, runtime, logger);
-  logger.info({}, `tskubelet ${VERSION} serves CRI at unix://${socket}; try: crictl --runtime-endpoint unix://${socket} info`);
-  await stop.first;
-  const left = await close();
-  const rest =
-    left === 0
-      ? `nothing is left running; images stay in ${settings.rootDir}`
-      : `${left} of its sandboxes run on, and the next start finds them`;
-  logger.info({}, `ended; ${rest}`);
-  return 0;
 }

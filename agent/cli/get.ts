@@ -1,6 +1,5 @@
 // Owns `get pods`: kubectl's columns from the agent's pod list.
 import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
-import { dump } from 'js-yaml';
 import { CommandError, usageError } from '../error.ts';
 import type { Flags, Invocation } from './flags.ts';
 import { listPods, parsePodName } from './pod-name.ts';
@@ -17,7 +16,7 @@ export async function get({ flags, words }: Invocation): Promise<number> {
     .filter(({ metadata }) => flags['all-namespaces'] === true || metadata?.namespace === (flags.namespace ?? 'default'))
     .filter(({ metadata }) => wanted.length === 0 || wanted.includes(metadata?.name ?? ''))
     .toSorted((a, b) => podKey(a).localeCompare(podKey(b)));
-  process.stdout.write(render(pods, flags, wanted.length === 1));
+  process.stdout.write(await render(pods, flags, wanted.length === 1));
   const missing = wanted.filter((name) => !pods.some(({ metadata }) => metadata?.name === name));
   if (missing.length > 0)
     throw new CommandError(`no pod ${missing.map((name) => `"${name}"`).join(', ')} in namespace ${flags.namespace ?? 'default'}`);
@@ -32,13 +31,13 @@ function podKey({ metadata }: V1Pod): string {
   return `${metadata?.namespace}/${metadata?.name}`;
 }
 
-function render(pods: readonly V1Pod[], flags: Flags, single: boolean): string {
+async function render(pods: readonly V1Pod[], flags: Flags, single: boolean): Promise<string> {
   const list = single && pods.length === 1 ? pods[0] : { apiVersion: 'v1', kind: 'List', items: pods };
   switch (flags.output) {
     case 'json':
       return `${JSON.stringify(list, null, 2)}\n`;
     case 'yaml':
-      return dump(list, { noRefs: true, lineWidth: -1 });
+      return (await import('js-yaml')).dump(list, { noRefs: true, lineWidth: -1 });
     case 'name':
       return pods.map(({ metadata }) => `pod/${metadata?.name}\n`).join('');
     case undefined:

@@ -1,29 +1,12 @@
 // Owns where the image commands reach the images: the socket of a running daemon, else the store itself under the lock of root-dir.
-import fs from 'node:fs';
-import net from 'node:net';
 import type { Image } from '../../cri-proto/gen/api.ts';
 import { CommandError } from '../error.ts';
 import { createLogger } from '../logger.ts';
 import type { Flags } from './flags.ts';
+import { listens } from './listens.ts';
 import { checkMachine } from './preflight.ts';
 import type { ImageRow, Images, RuntimeHalf } from './runtime-half.ts';
 import { readNodeSettings, type Settings } from './settings.ts';
-
-/** Whether a process accepts connections there. */
-export async function listens(socketPath: string): Promise<boolean> {
-  if (!fs.existsSync(socketPath)) return false;
-  return new Promise((resolve, reject) => {
-    const socket = net.connect(socketPath);
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EACCES') reject(new CommandError(`${socketPath} may only be used by root: run the command with sudo`));
-      else resolve(error.code === 'EAGAIN');
-    });
-  });
-}
 
 export async function openImages(flags: Flags, runtime: RuntimeHalf): Promise<Images> {
   const settings = readNodeSettings(flags, { logLevel: 'warn' });

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { usageError } from '../error.ts';
 import { readText, request } from './agent-client.ts';
 import { type Flags, type Invocation, numberFlag } from './flags.ts';
-import { listens } from './images.ts';
+import { listens } from './listens.ts';
 import { containerOf, findPod, parsePodName } from './pod-name.ts';
 import { readSettings } from './settings.ts';
 

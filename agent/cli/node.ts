@@ -2,7 +2,8 @@
 import type pino from 'pino';
 import { type Agent, startAgent } from '../agent.ts';
 import { VERSION } from '../version.ts';
-import type { EmbeddedRuntime, RuntimeHalf } from './runtime-half.ts';
+import { startEmbeddedRuntime } from './embedded-runtime.ts';
+import type { RuntimeHalf } from './runtime-half.ts';
 import type { NodeSettings } from './settings.ts';
 
 export interface Node {
@@ -10,15 +11,6 @@ export interface Node {
   readonly criSocket: string;
   /** The number of sandboxes that are left; undefined with another runtime, whose business they are. */
   stop(options: { readonly stopPods: boolean }): Promise<number | undefined>;
-}
-
-export function startEmbeddedRuntime(settings: NodeSettings, runtime: RuntimeHalf, logger: pino.Logger): Promise<EmbeddedRuntime> {
-  const { rootDir, runDir, podCidrs, cgroupRoot, registryConfigDir, allowNoLimits } = settings;
-  return runtime.start({
-    ...{ rootDir, runDir, podCidrs, allowNoLimits, logger, version: VERSION },
-    ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
-    ...(registryConfigDir === undefined ? {} : { registryConfigDir }),
-  });
 }
 
 export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, logger: pino.Logger): Promise<Node> {

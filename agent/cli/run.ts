@@ -8,7 +8,7 @@ import type { RunEvent } from '../server/run.ts';
 import { request } from './agent-client.ts';
 import { OWN_FAILURE } from './exit-code.ts';
 import type { Invocation } from './flags.ts';
-import { listens } from './images.ts';
+import { listens } from './listens.ts';
 import type { Node } from './node.ts';
 import { checkMachine } from './preflight.ts';
 import { openRunOutput, type RunOutput } from './run-output.ts';

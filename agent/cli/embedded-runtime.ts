@@ -1,0 +1,14 @@
+// Owns the start of our own runtime in this process, from the settings of a daemon.
+import type { Logger } from '../../runtime/logger.ts';
+import { VERSION } from '../version.ts';
+import type { EmbeddedRuntime, RuntimeHalf } from './runtime-half.ts';
+import type { NodeSettings } from './settings.ts';
+
+export function startEmbeddedRuntime(settings: NodeSettings, runtime: RuntimeHalf, logger: Logger): Promise<EmbeddedRuntime> {
+  const { rootDir, runDir, podCidrs, cgroupRoot, registryConfigDir, allowNoLimits } = settings;
+  return runtime.start({
+    ...{ rootDir, runDir, podCidrs, allowNoLimits, logger, version: VERSION },
+    ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
+    ...(registryConfigDir === undefined ? {} : { registryConfigDir }),
+  });
+}
