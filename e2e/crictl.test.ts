@@ -77,6 +77,7 @@ test('version, info and runtime-config name the runtime and find it ready', opti
     await crictl.call('version'),
     /^Version: .*\nRuntimeName: +tskubelet\nRuntimeVersion: +\d+\.\d+\.\d+\nRuntimeApiVersion: +v1$/,
   );
+  assert.equal((await crictl.try(['info'])).stderr, '', 'no warning, no remark');
   const { status, config } = await crictl.json<{
     status: { conditions: { type: string; status: boolean }[] };
     config: { rootDir: string; runDir: string };
@@ -347,6 +348,59 @@ test('images, inspecti, imagefsinfo, pull and rmi', options, async () => {
   const [podFile, containerFile] = configs('noimage', { image: { image: NODE } });
   const sandbox = await crictl.call('runp', podFile);
   assert.match(sentence(await crictl.refusal('create', sandbox, containerFile, podFile)), /code = NotFound desc = .*localhost\/node:host/);
+});
+
+test('run starts a pod with a container at once, and rm --force and rmp --force end them', options, async () => {
+  const [podFile, containerFile] = configs('atonce', shell('exec sleep 1000'));
+  const container = await crictl.call('run', containerFile, podFile);
+  const { info } = await crictl.json<ContainerInspection>('inspect', container);
+  assert.equal(fs.readFileSync(`/proc/${info.pid}/comm`, 'utf8'), 'sleep\n');
+  await crictl.call('rm', '--force', container);
+  assert.equal(fs.existsSync(`/proc/${info.pid}`), false);
+  await crictl.call('rmp', '--force', '--all');
+  assert.equal(await crictl.call('pods', '-q'), '');
+  await poll('the cgroups of the pod to go', () => node.cgroups().every((directory) => !directory.includes(container)));
+});
+
+test('configs that cannot be acted on are refused with one sentence', options, async () => {
+  const [podFile, containerFile] = configs('refused', shell('exit 0'));
+  const sandbox = await crictl.call('runp', podFile);
+  const changed = (name: string, change: object) => configs(name, change)[1];
+  const table: readonly [args: string[], expected: RegExp][] = [
+    [['runp', podFile], /code = AlreadyExists desc = sandbox name "refused_shop_refused_1" is reserved for "[0-9a-f]{64}"$/],
+    [['runp', '--runtime', 'nosuch', configs('handler', {})[0]], /code = InvalidArgument desc = no runtime for "nosuch" is configured/],
+    [
+      ['create', sandbox, changed('escape', { log_path: '../../escape.log' }), podFile],
+      /code = InvalidArgument desc = .*\.\.\/\.\.\/escape\.log/,
+    ],
+    [
+      ['create', sandbox, changed('missing', { image: { image: 'nothere' } }), podFile],
+      /code = NotFound desc = image "nothere" is not on this machine: pull it first$/,
+    ],
+    [
+      ['create', sandbox, changed('mount', { mounts: [{ host_path: '/no/such/directory', container_path: '/data' }] }), podFile],
+      /desc = .*\/no\/such\/directory/,
+    ],
+    [
+      ['create', sandbox, changed('user', { linux: { security_context: { run_as_username: 'nosuchuser' } } }), podFile],
+      /desc = .*nosuchuser/,
+    ],
+    [['start', 'nosuchid'], /code = NotFound desc = no container with id "nosuchid"$/],
+    [['logs', 'nosuchid'], /code = NotFound desc = no container with id "nosuchid"$/],
+  ];
+  for (const [args, expected] of table) assert.match(sentence(await crictl.refusal(...args)), expected);
+  const container = await crictl.call('create', sandbox, containerFile, podFile);
+  assert.match(sentence(await crictl.refusal('create', sandbox, containerFile, podFile)), /code = AlreadyExists desc = /);
+  assert.deepEqual((await crictl.call('ps', '-a', '-q')).split('\n'), [container], 'what was refused left no container');
+});
+
+test('update-runtime-config gives the pods that come addresses of the new range', options, async () => {
+  for (const range of ['10.90.0.0/24', '10.91.0.0/24']) {
+    await crictl.call('update-runtime-config', '--pod-cidr', range);
+    const sandbox = await crictl.call('runp', configs(`range${range.slice(3, 5)}`, {})[0]);
+    const { status } = await crictl.json<SandboxInspection>('inspectp', sandbox);
+    assert.ok(status.network.ip.startsWith(range.slice(0, 8)), `${status.network.ip} is not of ${range}`);
+  }
 });
 
 test('calls that come with a later version say so', options, async () => {
