@@ -2,7 +2,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { type CommandOptions, type Outcome, run } from './command.ts';
+import { BUSYBOX } from './cri.ts';
 import type { TestNode } from './test-node.ts';
+
+export interface Running {
+  readonly sandbox: string;
+  readonly container: string;
+}
 
 export class Crictl {
   readonly program: string;
@@ -42,11 +48,11 @@ export class Crictl {
     return JSON.parse(await this.call(...args)) as T;
   }
 
-  /** Runs it to failure; gives the error as crictl shows it. */
+  /** Runs it to failure; gives the sentence of its last line, which is a log line of Go's. */
   async refusal(...args: readonly string[]): Promise<string> {
     const { code, stdout, stderr } = await this.try(args);
     if (code === 0) throw new Error(`crictl ${args.join(' ')} succeeded: ${stdout}`);
-    return stderr;
+    return (/level=fatal msg="(.*)"\n$/.exec(stderr)?.[1] ?? stderr).replaceAll('\\"', '"');
   }
 
   /** Writes a config file, as users write them: CRI's field names in snake case. */
@@ -55,4 +61,24 @@ export class Crictl {
     fs.writeFileSync(file, JSON.stringify(value));
     return file;
   }
+
+  /** Config files of a pod and its container, with the labels by which crictl names the pod of a container. */
+  configs(name: string, container: object): [sandbox: string, container: string] {
+    const labels = { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': 'shop', 'io.kubernetes.pod.uid': name };
+    const metadata = { name, namespace: 'shop', uid: name, attempt: 1 };
+    const pod = { metadata, hostname: name, log_directory: path.join(this.node.logDir, name), labels: { ...labels, app: name } };
+    const main = { metadata: { name: 'main', attempt: 2 }, image: { image: BUSYBOX }, log_path: 'main/2.log', labels, ...container };
+    return [this.config(`${name}-pod`, pod), this.config(`${name}-main`, main)];
+  }
+
+  /** runp, create, start. */
+  async startPod(name: string, container: object): Promise<Running> {
+    const [podFile, containerFile] = this.configs(name, container);
+    const sandbox = await this.call('runp', podFile);
+    const id = await this.call('create', sandbox, containerFile, podFile);
+    await this.call('start', id);
+    return { sandbox, container: id };
+  }
 }
+
+export const shell = (script: string) => ({ command: ['sh', '-c', script] });
