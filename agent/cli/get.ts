@@ -1,9 +1,10 @@
 // Owns `get pods`: kubectl's columns from the agent's pod list.
 import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
 import { CommandError, usageError } from '../error.ts';
+import { getJson } from './agent-client.ts';
 import type { Flags, Invocation } from './flags.ts';
 import { listPods, parsePodName } from './pod-name.ts';
-import { readSettings } from './settings.ts';
+import { readSettings, type Settings } from './settings.ts';
 import { renderAge, renderTable } from './table.ts';
 
 const USAGE = 'get pods [NAME] [-A] [-n NAMESPACE] [-o wide|json|yaml|name]';
@@ -12,12 +13,14 @@ export async function get({ flags, words }: Invocation): Promise<number> {
   const [kind, ...names] = words;
   if (kind === undefined || !/^(pods?|po)(\/.+)?$/.test(kind)) throw usageError(`get what? usage: tskubelet ${USAGE}`);
   const wanted = [...(kind.includes('/') ? [kind] : []), ...names].map((word) => parsePodName(word, flags, USAGE).name);
-  const pods = (await listPods(readSettings(flags)))
+  const settings = readSettings(flags);
+  const pods = (await listPods(settings))
     .filter(({ metadata }) => flags['all-namespaces'] === true || metadata?.namespace === (flags.namespace ?? 'default'))
     .filter(({ metadata }) => wanted.length === 0 || wanted.includes(metadata?.name ?? ''))
     .toSorted((a, b) => podKey(a).localeCompare(podKey(b)));
   process.stdout.write(await render(pods, flags, wanted.length === 1));
   const missing = wanted.filter((name) => !pods.some(({ metadata }) => metadata?.name === name));
+  if (wanted.length === 0 || missing.length > 0) await tellRefused(settings);
   if (missing.length > 0)
     throw new CommandError(`no pod ${missing.map((name) => `"${name}"`).join(', ')} in namespace ${flags.namespace ?? 'default'}`);
   if (pods.length === 0 && (flags.output ?? 'wide') === 'wide')
@@ -25,6 +28,12 @@ export async function get({ flags, words }: Invocation): Promise<number> {
       flags['all-namespaces'] === true ? 'no pods on this node\n' : `no pods in namespace ${flags.namespace ?? 'default'}\n`,
     );
   return 0;
+}
+
+/** A manifest that is refused has no pod to be listed: whoever looks for it here is told. */
+async function tellRefused(settings: Settings): Promise<void> {
+  const problems = await getJson<readonly { readonly severity: string; readonly text: string }[]>(settings, '/problems');
+  for (const { text } of problems.filter(({ severity }) => severity === 'refused')) process.stderr.write(`refused: ${text}\n`);
 }
 
 function podKey({ metadata }: V1Pod): string {
