@@ -22,6 +22,17 @@ export function describeOp(program: Program, op: Op): string {
   return `${op.name}(${op.args.map((_, index) => renderValue(op, index, program)).join(', ')})`;
 }
 
+/** Longer values say nothing more in an error: an argument list may be megabytes. */
+const MAX_SHOWN_CHARS = 1_000;
+
+function describeFailedOp(program: Program, op: Op): string {
+  const values = op.args.map((_, index) => {
+    const value = renderValue(op, index, program);
+    return value.length <= MAX_SHOWN_CHARS ? value : `${value.slice(0, MAX_SHOWN_CHARS)}…`;
+  });
+  return `${op.name}(${values.join(', ')})`;
+}
+
 export interface ExplainedStep {
   /** The op's number, as failures name it. */
   readonly number: number;
@@ -72,14 +83,14 @@ export function describeFailure(program: Program, offset: number, errno: number)
   if (op === undefined) return { sentence: `an unknown step at ${offset}: ${describeErrno(errno)}`, code, exitCode: 128 };
   if (op.name === 'execve') return describeExecFailure(program, op, errno, code);
   const hint = hints[`${op.name} ${code}`];
-  const sentence = `${describeOp(program, op)}: ${describeErrno(errno)}`;
+  const sentence = `${describeFailedOp(program, op)}: ${describeErrno(errno)}`;
   return { sentence: hint === undefined ? sentence : `${sentence}: ${hint}`, code, exitCode: 128 };
 }
 
 /** What the usual refusals mean here. */
 const hints: Readonly<Record<string, string>> = {
   'open_tree ENOENT': 'the source of this mount does not exist on the host',
-  'move_mount ENOTDIR': 'a directory can only be mounted on a directory, a file on a file',
+  'move_mount EINVAL': 'a directory can only be mounted on a directory, a file on a file',
   'move_mount ENOENT': 'the mount target could not be made in the image',
   'chdir ENOENT': 'the working directory does not exist',
   'chdir EACCES': 'the working directory is closed to the user of the container',
@@ -111,7 +122,11 @@ function describeExecFailure(program: Program, op: Op, errno: number, code: stri
       return { sentence: `${exec(path)}: permission denied (not an executable file, or closed to the user)`, code, exitCode: 126 };
     case 'ENOEXEC':
       return { sentence: `${exec(path)}: exec format error (no #! line, or built for another architecture)`, code, exitCode: 126 };
+    case 'E2BIG': {
+      const limit = 'one of them is over 128 KiB, or all are over a quarter of the stack limit';
+      return { sentence: `${exec(path)}: its arguments and environment are too long: ${limit}`, code, exitCode: 126 };
+    }
     default:
-      return { sentence: `${describeOp(program, op)}: ${describeErrno(errno)}`, code, exitCode: 126 };
+      return { sentence: `${describeFailedOp(program, op)}: ${describeErrno(errno)}`, code, exitCode: 126 };
   }
 }
