@@ -41,7 +41,7 @@ export function findConflict(wanted: HostPortClaim, claims: Iterable<HostPortCla
     if (wanted.portMappings.slice(0, i).some((other) => conflict(mapping, other))) return `${describeHostPort(mapping)} is asked for twice`;
     for (const claim of claims) {
       if (claim.sandboxId === wanted.sandboxId || !claim.portMappings.some((other) => conflict(mapping, other))) continue;
-      return `${describeHostPort(mapping)} is taken by sandbox ${claim.sandboxId} (${claim.namespace}/${claim.name})`;
+      return `${describeHostPort(mapping)} is taken by sandbox ${claim.sandboxId.slice(0, 12)} (${claim.namespace}/${claim.name})`;
     }
   }
   return undefined;

@@ -79,7 +79,9 @@ class PodNetwork implements Network {
       try {
         return await this.#attach(request);
       } catch (cause) {
-        throw new Error(`attach sandbox ${request.sandboxId} (${request.namespace}/${request.name}) to the network`, { cause });
+        throw new Error(`attach sandbox ${request.sandboxId.slice(0, 12)} (${request.namespace}/${request.name}) to the network`, {
+          cause,
+        });
       }
     });
   }
@@ -178,7 +180,7 @@ class PodNetwork implements Network {
   /** When part of it fails, the record stays, and a later detach or reconcile takes up where this one stopped. */
   async #release(record: AttachmentRecord): Promise<void> {
     const failures = await delAll(this.#plugins, record, this.#faultPoint);
-    if (failures.length > 0) throw new Error(`detach sandbox ${record.sandboxId} from the network`, { cause: failures[0] });
+    if (failures.length > 0) throw new Error(`detach sandbox ${record.sandboxId.slice(0, 12)} from the network`, { cause: failures[0] });
     await this.#records.delete(record.sandboxId);
   }
 
