@@ -218,6 +218,7 @@ test('a node: pods come, are shown, entered, explained; a second daemon is refus
   assert.match((await get('-o', 'yaml')).stdout, /^apiVersion: v1\nkind: List\n/);
   assert.match((await get('-n', 'other')).stderr, /no pods in namespace other/);
   assert.equal((await get('nobody')).code, 1);
+  assert.match((await get()).stderr, /bad\.yaml, document 1, line 1: kind: kind Deployment is not run/);
 
   assert.equal((await node.tskubelet(['logs', 'web', '-c', 'side'])).stdout, 'up\n');
   assert.match((await node.tskubelet(['logs', 'web/app', '--timestamps'])).stdout, /^\d{4}-\d\d-\d\dT\S+Z up\n$/);
