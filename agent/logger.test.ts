@@ -12,6 +12,7 @@ for (const [title, fields, expected] of [
   ['a warning', { level: 40, msg: 'no nf_tables: no NAT' }, 'warning: no nf_tables: no NAT'],
   ['an error with its causes', { level: 50, msg: 'end of a container', err: 'mount: EBUSY' }, 'error: end of a container: mount: EBUSY'],
   ['other fields', { msg: 'output is lost', containerId: ID, bytes: 5 }, 'output is lost (containerId abababababab, bytes 5)'],
+  ['a field that the sentence has in it', { msg: 'assembled localhost/x:host', image: 'localhost/x:host' }, 'assembled localhost/x:host'],
   ['an empty field is left out', { msg: 'x', code: '', stream: undefined }, 'x'],
   ['the event field is for machines', { msg: 'started', event: 'Started' }, 'started'],
   [

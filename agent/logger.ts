@@ -24,7 +24,8 @@ interface Line {
   readonly [field: string]: unknown;
 }
 
-const TOLD = new Set(['level', 'time', 'msg', 'pod', 'container', 'err', 'stack', 'event']);
+/** Told elsewhere in the line, or for machines only: the sentence has them in its own words. */
+const TOLD = new Set('level time msg pod container err stack event severity file document fieldPath directory'.split(' '));
 
 /** 64 hex digits tell a person no more than 12 do. */
 const shorten = (value: unknown) => String(value).replace(/\b[0-9a-f]{64}\b/g, (id) => id.slice(0, 12));
@@ -34,7 +35,9 @@ export function renderLine(line: Line, color: boolean): string {
   const time = new Date(line.time).toTimeString().slice(0, 8);
   const level = LEVELS[line.level] ?? '';
   const about = [line.pod, line.container].filter((part) => part !== undefined && part !== '').join('/');
-  const extras = Object.entries(line).filter(([field, value]) => !TOLD.has(field) && value !== undefined && value !== '');
+  const extras = Object.entries(line).filter(
+    ([field, value]) => !TOLD.has(field) && value !== undefined && value !== '' && !line.msg.includes(String(value)),
+  );
   const text = [
     level === '' ? '' : `${level}: `,
     about === '' ? '' : `${shorten(about)}: `,

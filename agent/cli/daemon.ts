@@ -54,10 +54,11 @@ function readOnlyWords({ agent }: Node, { readOnlyAddress }: NodeSettings): stri
 }
 
 /** The last line of a daemon: whether anything of it is left. */
-export function renderEnd({ stopPodsOnExit, runDir, rootDir }: NodeSettings, left: number): string {
+export function renderEnd({ stopPodsOnExit, foreignRuntime, runDir, rootDir }: NodeSettings, left: number): string {
   if (left > 0 && stopPodsOnExit) return `ended with its pods; ${left} of the sandboxes that others made over CRI run on`;
   if (left > 0)
     return `ended; ${count(left, 'pod')} ${left === 1 ? 'runs' : 'run'} on, and the next start finds ${left === 1 ? 'it' : 'them'}`;
+  if (foreignRuntime !== undefined) return 'ended; no pod of this node is left';
   return `ended; no pod is left and ${runDir} is clean; images stay in ${rootDir}`;
 }
 

@@ -1,8 +1,13 @@
 // Owns a node in this process: the embedded runtime (or another one's socket) and the agent on it, started and ended in order.
+import fs from 'node:fs/promises';
 import type pino from 'pino';
+import { detectCgroupHost } from '../../runtime/cgroup/host.ts';
+import { gatherCgroupRootFacts, planCgroupRoot, removeCgroupRoot } from '../../runtime/cgroup/root.ts';
 import { type Agent, startAgent } from '../agent.ts';
+import { CommandError } from '../error.ts';
 import { VERSION } from '../version.ts';
 import { startEmbeddedRuntime } from './embedded-runtime.ts';
+import { listens } from './listens.ts';
 import type { RuntimeHalf } from './runtime-half.ts';
 import type { NodeSettings } from './settings.ts';
 
@@ -16,6 +21,9 @@ export interface Node {
 export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, logger: pino.Logger): Promise<Node> {
   const { nodeName, rootDir, runDir, logDir, manifests, allowNoLimits, readOnlyAddress, readOnlyPort } = settings;
   const { cgroupRoot, fileCheckFrequencyMs } = settings;
+  // Our own runtime's lock on root-dir keeps a second node out; another runtime has none.
+  if (settings.foreignRuntime !== undefined && (await listens(settings.agentSocket)))
+    throw new CommandError(`another tskubelet serves ${settings.agentSocket}; stop it or choose another --run-dir`);
   const embedded = settings.foreignRuntime === undefined ? await startEmbeddedRuntime(settings, runtime, logger) : undefined;
   try {
     const agent = await startAgent({
@@ -30,11 +38,23 @@ export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, lo
       criSocket: embedded?.socket ?? settings.criSocket,
       async stop(options) {
         await agent.stop(options);
-        return embedded?.close();
+        if (embedded !== undefined) return embedded.close();
+        await removeOwn(settings, runtime);
+        return undefined;
       },
     };
   } catch (error) {
     await embedded?.close();
     throw error;
   }
+}
+
+/** With another runtime: what the agent alone made for this node, where nothing is left in it. */
+async function removeOwn({ runDir, cgroupRoot }: NodeSettings, { nodeSuffix }: RuntimeHalf): Promise<void> {
+  const host = detectCgroupHost();
+  const flag = cgroupRoot === undefined ? {} : { flag: cgroupRoot };
+  await removeCgroupRoot(host, planCgroupRoot(gatherCgroupRootFacts(host, { ...flag, suffix: nodeSuffix(runDir) })));
+  await fs.rmdir(runDir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'EBUSY') throw error;
+  });
 }
