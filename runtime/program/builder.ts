@@ -11,9 +11,10 @@
 // Targets are byte offsets from the first op: 0 goes on (on error: fails), 1 goes on, all else jumps. Nothing is relocated: data comes
 // first, so every address is final the moment it is handed out.
 import { Buffer } from 'node:buffer';
-import { type Arch, type SyscallName, syscallNumber } from '../linux/numbers.ts';
+import { type Arch, type SyscallName, syscallNames, syscallNumber } from '../linux/numbers.ts';
 
 export const OP_BYTES = 80;
+const OP_WORDS = OP_BYTES / 4;
 export const HEADER_BYTES = 64;
 /** Where the header of a program that runs as a static ELF image lives: the second segment of elf.ts. */
 export const IMAGE_BASE: Readonly<Record<Arch, number>> = { x64: 0x401000, arm64: 0x411000 };
@@ -34,6 +35,14 @@ const FLAG_STORE32 = 0x80;
 const FLAG_RETRY = 0x100;
 
 export type OpName = SyscallName | keyof typeof pseudoNumbers;
+
+const numbers: Readonly<Record<Arch, Map<OpName, number>>> = { x64: new Map(), arm64: new Map() };
+for (const arch of ['x64', 'arm64'] as const) {
+  for (const name of syscallNames) numbers[arch].set(name, syscallNumber(name, arch));
+  for (const [name, number] of Object.entries(pseudoNumbers)) numbers[arch].set(name as OpName, number);
+}
+/** What most ops tolerate. */
+const NONE: readonly number[] = [];
 
 /** An argument that is read from memory when the op runs: `*(u64 *)address`. */
 export interface Ref {
@@ -114,8 +123,12 @@ export function shown(value: number | bigint, shows: string): Shown {
 export class ProgramBuilder {
   readonly base: number;
   readonly arch: Arch;
-  #bytes = Buffer.from(new ArrayBuffer(16 * 1024));
+  // Written as 32-bit words, and every op once, as it comes: a start encodes some 280 ops on the event loop, and Buffer's checked writes
+  // take four times as long.
+  #bytes = Buffer.from(new ArrayBuffer(4 * 1024));
+  #words = new Uint32Array(this.#bytes.buffer);
   #used = HEADER_BYTES;
+  #code = new Uint32Array(128 * OP_WORDS);
   #phase = '';
   readonly #ops: Op[] = [];
   readonly #strings = new Map<string, number>();
@@ -124,11 +137,11 @@ export class ProgramBuilder {
   constructor(options: ProgramOptions = {}) {
     this.arch = options.arch ?? (process.arch === 'arm64' ? 'arm64' : 'x64');
     this.base = options.base ?? IMAGE_BASE[this.arch];
-    this.#bytes.writeUInt32LE(MAGIC, 0);
-    this.#bytes.writeInt32LE(options.reportFd ?? EVENTS_FD, 8);
-    this.#bytes.writeUInt32LE(FAILED_EXIT_CODE, 12);
-    this.#bytes.writeUInt32LE((options.recordId ?? 0) >>> 0, 32);
-    this.#bytes.writeUInt32LE(options.failureType ?? FAILURE_RECORD, 36);
+    this.#words[0] = MAGIC;
+    this.#words[2] = options.reportFd ?? EVENTS_FD;
+    this.#words[3] = FAILED_EXIT_CODE;
+    this.#words[8] = options.recordId ?? 0;
+    this.#words[9] = options.failureType ?? FAILURE_RECORD;
   }
 
   /** Reserves zeroed bytes and returns their address. */
@@ -141,17 +154,19 @@ export class ProgramBuilder {
 
   #grow(length: number): void {
     if (length <= this.#bytes.length) return;
-    const larger = Buffer.from(new ArrayBuffer(Math.max(length, this.#bytes.length * 2)));
+    const larger = Buffer.from(new ArrayBuffer(Math.max((length + 3) & ~3, this.#bytes.length * 2)));
     this.#bytes.copy(larger);
     this.#bytes = larger;
+    this.#words = new Uint32Array(larger.buffer);
   }
 
+  /** Addresses are multiples of four here and in store64. */
   store32(address: number, value: number): void {
-    this.#bytes.writeUInt32LE(value >>> 0, address - this.base);
+    this.#words[(address - this.base) >> 2] = value;
   }
 
   store64(address: number, value: number | bigint): void {
-    put64(this.#bytes, address - this.base, value);
+    putWords(this.#words, (address - this.base) >> 2, value);
   }
 
   /** Eight bytes that ops store to and read from; its name is what explain shows. */
@@ -177,9 +192,10 @@ export class ProgramBuilder {
     const known = this.#strings.get(text);
     if (known !== undefined) return known;
     if (text.includes('\0')) throw new Error(`a NUL byte in ${JSON.stringify(text)}`);
-    const length = Buffer.byteLength(text);
-    const address = this.alloc(length + 1, 1);
-    this.#bytes.write(text, address - this.base);
+    // A UTF-16 unit takes three bytes of UTF-8 at most.
+    this.#grow(this.#used + 3 * text.length + 1);
+    const address = this.base + this.#used;
+    this.#used += this.#bytes.write(text, this.#used) + 1;
     this.#strings.set(text, address);
     return address;
   }
@@ -187,7 +203,7 @@ export class ProgramBuilder {
   /** An array of u64. */
   words(values: readonly (number | bigint)[]): number {
     const address = this.alloc(values.length * 8);
-    for (const [i, value] of values.entries()) this.store64(address + 8 * i, value);
+    for (let i = 0; i < values.length; i++) this.store64(address + 8 * i, values[i] ?? 0);
     return address;
   }
 
@@ -217,17 +233,38 @@ export class ProgramBuilder {
   }
 
   op(name: OpName, args: readonly Value[] = [], options: OpOptions = {}): void {
-    this.#push(name, args, options, { repeated: false, tolerated: [] });
+    this.#push(name, args, options, false, NONE);
   }
 
   /** An op that was tried before: reported with its own words when it fails now. */
   repeat(name: OpName, args: readonly Value[], options: OpOptions = {}): void {
-    this.#push(name, args, options, { repeated: true, tolerated: [] });
+    this.#push(name, args, options, true, NONE);
   }
 
-  #push(name: OpName, args: readonly Value[], options: OpOptions, rest: Pick<Op, 'repeated' | 'tolerated'>): void {
-    for (const arg of args) if (typeof arg === 'string') this.string(arg);
-    this.#ops.push({ name, args, options, phase: this.#phase, ...rest });
+  #push(name: OpName, args: readonly Value[], options: OpOptions, repeated: boolean, tolerated: readonly number[]): void {
+    const at = this.#ops.length * OP_WORDS;
+    this.#ops.push({ name, args, options, phase: this.#phase, repeated, tolerated });
+    if (at === this.#code.length) {
+      const larger = new Uint32Array(2 * at);
+      larger.set(this.#code);
+      this.#code = larger;
+    }
+    const code = this.#code;
+    let flags = (options.dst32 === true ? FLAG_STORE32 : 0) | (options.retry === true ? FLAG_RETRY : 0);
+    for (let i = 0; i < args.length; i++) {
+      let value = args[i] as Value;
+      if (typeof value === 'string') value = this.string(value);
+      else if (typeof value === 'object') {
+        if ('ref' in value) {
+          flags |= 1 << i;
+          value = value.ref;
+        } else value = value.value;
+      }
+      putWords(code, at + 2 + 2 * i, value);
+    }
+    code[at] = numbers[this.arch].get(name) as number;
+    code[at + 1] = flags;
+    if (options.dst !== undefined) putWords(code, at + 14, options.dst);
   }
 
   /** Goes to a label when `slot` holds `value`. */
@@ -270,7 +307,7 @@ export class ProgramBuilder {
     const failed = this.label();
     const done = this.label();
     const after = rest.onSuccess ?? done;
-    this.#push(name, args, { ...rest, dst: result, onSuccess: after, onError: failed }, { repeated: false, tolerated: errnos });
+    this.#push(name, args, { ...rest, dst: result, onSuccess: after, onError: failed }, false, errnos);
     this.place(failed);
     for (const errno of errnos) this.ifEquals(result, -errno, onTolerated ?? done);
     this.repeat(name, args, { ...rest, onSuccess: after });
@@ -279,35 +316,20 @@ export class ProgramBuilder {
 
   finish(): Program {
     const opsOffset = (this.#used + 15) & ~15;
-    const total = opsOffset + this.#ops.length * OP_BYTES;
-    this.#grow(total);
-    const bytes = this.#bytes.subarray(0, total);
-    put64(bytes, 16, this.base + opsOffset);
-    // As 32-bit words: a start encodes some 250 ops on the event loop, and Buffer's checked writes take four times as long.
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, total >> 2);
-    for (const [i, op] of this.#ops.entries()) this.#encode(words, (opsOffset + i * OP_BYTES) >> 2, op);
-    return { arch: this.arch, base: this.base, bytes, ops: this.#ops, slotNames: this.#slotNames };
-  }
-
-  #encode(words: Uint32Array, at: number, { name, args, options }: Op): void {
-    let flags = (options.dst32 ? FLAG_STORE32 : 0) | (options.retry ? FLAG_RETRY : 0);
-    for (let i = 0; i < args.length; i++) {
-      const arg = args[i] as Value;
-      if (typeof arg === 'object' && 'ref' in arg) flags |= 1 << i;
-      putWords(words, at + 2 + 2 * i, this.#resolve(arg));
+    const length = this.#ops.length * OP_WORDS;
+    const words = new Uint32Array((opsOffset >> 2) + length);
+    words.set(this.#words.subarray(0, Math.min(opsOffset >> 2, this.#words.length)));
+    words.set(this.#code.subarray(0, length), opsOffset >> 2);
+    putWords(words, 4, this.base + opsOffset);
+    let at = (opsOffset >> 2) + 16;
+    for (const { options } of this.#ops) {
+      const { onSuccess, onError } = options;
+      words[at] = this.#target(options.onZero ?? onSuccess);
+      words[at + 1] = this.#target(options.onPositive ?? onSuccess);
+      words[at + 2] = onError === 'ignore' ? 1 : this.#target(onError);
+      at += OP_WORDS;
     }
-    words[at] = numberOf(name, this.arch);
-    words[at + 1] = flags;
-    putWords(words, at + 14, options.dst ?? 0);
-    words[at + 16] = this.#target(options.onZero ?? options.onSuccess);
-    words[at + 17] = this.#target(options.onPositive ?? options.onSuccess);
-    words[at + 18] = options.onError === 'ignore' ? 1 : this.#target(options.onError);
-  }
-
-  #resolve(arg: Value): number | bigint {
-    if (typeof arg === 'string') return this.string(arg);
-    if (typeof arg !== 'object') return arg;
-    return 'ref' in arg ? arg.ref : arg.value;
+    return { arch: this.arch, base: this.base, bytes: Buffer.from(words.buffer), ops: this.#ops, slotNames: this.#slotNames };
   }
 
   #target(label: Label | undefined): number {
@@ -318,11 +340,7 @@ export class ProgramBuilder {
   }
 }
 
-function numberOf(name: OpName, arch: Arch): number {
-  return name in pseudoNumbers ? pseudoNumbers[name as keyof typeof pseudoNumbers] : syscallNumber(name as SyscallName, arch);
-}
-
-/** The same in an array of 32-bit words; both architectures are little-endian. */
+/** Stores a signed or unsigned 64-bit value as two 32-bit words; both architectures are little-endian. */
 function putWords(words: Uint32Array, at: number, value: number | bigint): void {
   if (typeof value === 'bigint') {
     words[at] = Number(BigInt.asUintN(32, value));
@@ -330,7 +348,8 @@ function putWords(words: Uint32Array, at: number, value: number | bigint): void 
     return;
   }
   words[at] = value;
-  words[at + 1] = value >= 0 && value <= 0xffffffff ? 0 : Math.floor(value / 2 ** 32);
+  // Most are small: then the upper word repeats the sign.
+  words[at + 1] = (value | 0) === value ? value >> 31 : Math.floor(value / 2 ** 32);
 }
 
 /** Stores a signed or unsigned 64-bit value, little-endian. */
