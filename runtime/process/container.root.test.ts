@@ -66,6 +66,12 @@ test('a signal that ends init is told as a signal', { skip }, async () => {
   assert.equal(started.container.kill(9), false);
 });
 
+test('no signal is ignored or blocked in a container, whatever the daemon ignores', { skip }, async () => {
+  assert.match(fs.readFileSync('/proc/self/status', 'latin1'), /^SigIgn:\s*0*[1-9a-f]/m, 'Node ignores SIGPIPE');
+  const lines = (await output(rig.spec(['grep', '-E', '^Sig(Ign|Blk)', '/proc/self/status']))).trim().split('\n');
+  assert.deepEqual(lines.toSorted(), ['SigBlk:\t0000000000000000', 'SigIgn:\t0000000000000000']);
+});
+
 test('the sandbox’s namespaces are joined, pid mnt and cgroup are new, and pause holds what is shared', { skip }, async () => {
   const kinds = ['net', 'ipc', 'uts', 'pid', 'mnt', 'cgroup'];
   const inside = (await output(sh(`for n in ${kinds.join(' ')}; do readlink /proc/self/ns/$n; done; hostname`))).trim().split('\n');

@@ -14,6 +14,8 @@ export interface HostLimits {
   readonly lastCapability?: number;
   /** Capabilities that the daemon itself has, a bit each: no process gets more. */
   readonly availableCapabilities?: bigint;
+  /** Signals that the daemon ignores; absent: any may be. */
+  readonly ignoredSignals?: readonly number[];
 }
 
 /** Limits above the daemon's own hard limits need CAP_SYS_RESOURCE in the initial user namespace: before any other one is entered. */
@@ -69,9 +71,12 @@ function addSeccomp(p: ProgramBuilder, filter: Buffer): void {
 }
 
 function addBoundingSet(p: ProgramBuilder, capabilities: Capabilities, last: number): void {
-  const kept = capabilityMask(capabilities.bounding);
-  for (let number = 0; number <= last; number++)
-    if (((kept >> BigInt(number)) & 1n) === 0n) p.op('prctl', [k.PR_CAPBSET_DROP, shown(number, ALL_CAPABILITIES[number] ?? `${number}`)]);
+  const kept = new Set(capabilityNames(capabilityMask(capabilities.bounding)));
+  for (let number = 0; number <= last; number++) {
+    // A kernel may know more of them than we do: those go too.
+    const name = ALL_CAPABILITIES[number] ?? `${number}`;
+    if (!kept.has(name)) p.op('prctl', [k.PR_CAPBSET_DROP, shown(number, name)]);
+  }
 }
 
 function addCapset(p: ProgramBuilder, effective: bigint, permitted: bigint, inheritable: bigint): void {
@@ -89,7 +94,7 @@ function addCapset(p: ProgramBuilder, effective: bigint, permitted: bigint, inhe
 function addIdentity(
   p: ProgramBuilder,
   process: Process,
-  { lastCapability = LAST_CAPABILITY, availableCapabilities = -1n }: HostLimits,
+  { lastCapability = LAST_CAPABILITY, availableCapabilities = -1n, ignoredSignals = STANDARD_SIGNALS }: HostLimits,
 ): void {
   const { user, capabilities, noNewPrivileges, seccomp } = process;
   const known = (1n << BigInt(lastCapability + 1)) - 1n;
@@ -116,16 +121,17 @@ function addIdentity(
   for (const name of capabilityNames(mask(capabilities.ambient)))
     p.op('prctl', [k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_RAISE, shown(ALL_CAPABILITIES.indexOf(name), name)]);
   p.op('chdir', [process.cwd], { note: 'as the user: a directory closed to it is an error' });
-  addSignals(p);
+  addSignals(p, ignoredSignals);
   if (noNewPrivileges) p.op('prctl', [k.PR_SET_NO_NEW_PRIVS, 1]);
   if (seccomp !== undefined && noNewPrivileges) addSeccomp(p, seccomp);
 }
 
+const STANDARD_SIGNALS = Array.from({ length: 31 }, (_, i) => i + 1).filter((signal) => signal !== k.SIGKILL && signal !== k.SIGSTOP);
+
 /** Ignored signals stay ignored over execve, and Node ignores SIGPIPE; handlers need no reset. */
-export function addSignals(p: ProgramBuilder): void {
+function addSignals(p: ProgramBuilder, ignored: readonly number[]): void {
   const defaultAction = shown(p.words([0, 0, 0, 0]), 'SIG_DFL');
-  for (let signal = 1; signal < 32; signal++)
-    if (signal !== k.SIGKILL && signal !== k.SIGSTOP) p.op('rt_sigaction', [signal, defaultAction, 0, 8]);
+  for (const signal of ignored) p.op('rt_sigaction', [signal, defaultAction, 0, 8]);
   p.op('rt_sigprocmask', [k.SIG_SETMASK, shown(p.words([0]), 'none'), 0, 8]);
 }
 
