@@ -302,15 +302,15 @@ export class ProgramBuilder {
    * `onTolerated` is where the listed errnos lead (default: on).
    */
   tolerate(errnos: readonly number[], name: OpName, args: readonly Value[], options: OpOptions & { onTolerated?: Label } = {}): void {
-    const { onTolerated, ...rest } = options;
-    const result = rest.dst ?? this.alloc(8);
+    const { onTolerated } = options;
+    const result = options.dst ?? this.alloc(8);
     const failed = this.label();
     const done = this.label();
-    const after = rest.onSuccess ?? done;
-    this.#push(name, args, { ...rest, dst: result, onSuccess: after, onError: failed }, false, errnos);
+    const after = options.onSuccess ?? done;
+    this.#push(name, args, { ...options, dst: result, onSuccess: after, onError: failed }, false, errnos);
     this.place(failed);
     for (const errno of errnos) this.ifEquals(result, -errno, onTolerated ?? done);
-    this.repeat(name, args, { ...rest, onSuccess: after });
+    this.repeat(name, args, { ...options, onSuccess: after });
     this.place(done);
   }
 

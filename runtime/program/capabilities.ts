@@ -65,6 +65,9 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
 
 export const LAST_CAPABILITY = ALL_CAPABILITIES.length - 1;
 
+/** Made once: bigint arithmetic is slow, and every start asks some 200 times. */
+const BITS: ReadonlyMap<string, bigint> = new Map(ALL_CAPABILITIES.map((name, number) => [name, 1n << BigInt(number)]));
+
 /** The number of a capability; undefined for a name that Linux does not know. */
 export function capabilityNumber(name: string): number | undefined {
   const number = ALL_CAPABILITIES.indexOf(name);
@@ -75,13 +78,13 @@ export function capabilityNumber(name: string): number | undefined {
 export function capabilityMask(names: readonly string[]): bigint {
   let mask = 0n;
   for (const name of names) {
-    const number = capabilityNumber(name);
-    if (number === undefined) throw new Error(`unknown capability "${name}"`);
-    mask |= 1n << BigInt(number);
+    const bit = BITS.get(name);
+    if (bit === undefined) throw new Error(`unknown capability "${name}"`);
+    mask |= bit;
   }
   return mask;
 }
 
 export function capabilityNames(mask: bigint): readonly string[] {
-  return ALL_CAPABILITIES.filter((_, number) => (mask >> BigInt(number)) & 1n);
+  return mask === 0n ? [] : ALL_CAPABILITIES.filter((name) => ((BITS.get(name) ?? 0n) & mask) !== 0n);
 }
