@@ -11,7 +11,7 @@ import { findHierarchies, parseMountInfo } from '../runtime/cgroup/mounts.ts';
 import { planCgroup } from '../runtime/cgroup/plan.ts';
 import { startExec } from '../runtime/process/exec.ts';
 import { killPauseProcess, type PauseProcess, startPause } from '../runtime/process/pause.ts';
-import { execSpec, finish, pauseSpec, Rig, skipReason } from '../runtime/process/testing/rig.ts';
+import { execSpec, finish, measureBlocked, pauseSpec, Rig, skipReason } from '../runtime/process/testing/rig.ts';
 import { findPeers, type Peer, runPeer, runPeerDetached, writeBundle } from './peers.ts';
 import { renderSeries, type Sample } from './samples.ts';
 
@@ -26,7 +26,8 @@ const quotaUs = 50_000;
 
 interface Contender {
   readonly name: string;
-  run(round: number): Promise<void>;
+  /** A number is how long its start call blocked the event loop. */
+  run(round: number): Promise<unknown>;
   /** Undoes what is not measured. */
   after?(round: number): Promise<void>;
 }
@@ -37,11 +38,14 @@ async function measure(title: string, contenders: readonly Contender[]): Promise
     for (const contender of contenders) {
       const before = process.threadCpuUsage();
       const start = performance.now();
-      await contender.run(round);
+      const blockedMs = await contender.run(round);
       const wallMs = performance.now() - start;
       const { user, system } = process.threadCpuUsage(before);
       await contender.after?.(round);
-      if (round >= 0) samples.get(contender.name)?.push({ wallMs, mainThreadMs: (user + system) / 1000 });
+      if (round >= 0)
+        samples
+          .get(contender.name)
+          ?.push({ wallMs, mainThreadMs: (user + system) / 1000, ...(typeof blockedMs === 'number' ? { blockedMs } : {}) });
     }
   console.log(
     renderSeries(
@@ -83,8 +87,10 @@ try {
   const pause = await rig.pause();
 
   const ours = async (spec: ReturnType<Rig['spec']>) => {
-    const ran = await finish(await rig.start(spec, pause));
+    const started = await rig.start(spec, pause);
+    const ran = await finish(started);
     if (ran.exit?.code !== 0) throw new Error(`container ended with ${JSON.stringify(ran.exit?.code)}: ${ran.stderr}`);
+    return started.blockedMs;
   };
   await measure('container: start, true, end', [
     { name: 'tskubelet', run: () => ours(rig.spec(['true'])) },
@@ -108,8 +114,9 @@ try {
         name: 'tskubelet',
         run: async (round) => {
           const cgroup = await createCgroup(host, `${base}/ours-${round + WARM_UP}`, plan);
-          await ours(rig.spec(['true'], { cgroup: procsFiles(cgroup) }));
+          const blockedMs = await ours(rig.spec(['true'], { cgroup: procsFiles(cgroup) }));
           await removeCgroup(cgroup);
+          return blockedMs;
         },
       },
       ...peers.map((peer) => {
@@ -133,10 +140,12 @@ try {
     {
       name: 'tskubelet',
       run: async () => {
-        const session = await startExec(execSpec(['true']), { initPid: sleeper.container.initPid, initPidfd: sleeper.container.initPidfd });
+        const { initPid, initPidfd } = sleeper.container;
+        const { result: session, blockedMs } = await measureBlocked(() => startExec(execSpec(['true']), { initPid, initPidfd }));
         for (const stream of [session.stdout, session.stderr]) stream?.resume();
         const exit = await session.exited;
         if (exit?.code !== 0) throw new Error(`exec ended with ${exit?.code}`);
+        return blockedMs;
       },
     },
     ...peers.map((peer) => ({
@@ -150,7 +159,10 @@ try {
     {
       name: 'tskubelet',
       run: async () => {
-        started = await startPause(pauseSpec(), { events: rig.events, recordId: rig.nextId(), name: 'bench' });
+        const options = { events: rig.events, recordId: rig.nextId(), name: 'bench' };
+        const { result, blockedMs } = await measureBlocked(() => startPause(pauseSpec(), options));
+        started = result;
+        return blockedMs;
       },
       after: async () => {
         await killPauseProcess(started.pid);

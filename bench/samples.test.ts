@@ -17,3 +17,13 @@ test('renderSeries compares with the first contender', () => {
   assert.match(text, /^ours .* 1\.0× /m);
   assert.match(text, /^theirs .* 4\.5× /m);
 });
+
+test('renderSeries shows a blocked event loop where it was measured', () => {
+  const sample = { wallMs: 2, mainThreadMs: 1.5 };
+  const text = renderSeries('start', [
+    { name: 'ours', samples: [{ ...sample, blockedMs: 0.5 }] },
+    { name: 'theirs', samples: [sample] },
+  ]);
+  assert.match(text, /^ours .* 0\.50 \(0\.50–0\.50\)$/m);
+  assert.match(text, /^theirs .* -$/m);
+});

@@ -5,6 +5,8 @@ export interface Sample {
   readonly wallMs: number;
   /** CPU time of this process' main thread meanwhile: how long it could do nothing else. */
   readonly mainThreadMs: number;
+  /** Time that the event loop was blocked by the start call alone, without what the bench does around it. */
+  readonly blockedMs?: number;
 }
 
 export function median(values: readonly number[]): number {
@@ -26,6 +28,10 @@ export interface Series {
   readonly samples: readonly Sample[];
 }
 
+function renderBlocked(values: readonly number[]): string {
+  return values.length === 0 ? '-' : renderRange(values);
+}
+
 /** A table of contenders, the first of which the others are compared with. */
 export function renderSeries(title: string, series: readonly Series[]): string {
   const first = median(series[0]?.samples.map(({ wallMs }) => wallMs) ?? []);
@@ -34,9 +40,10 @@ export function renderSeries(title: string, series: readonly Series[]): string {
     renderRange(samples.map(({ wallMs }) => wallMs)),
     `${(median(samples.map(({ wallMs }) => wallMs)) / first).toFixed(1)}×`,
     renderRange(samples.map(({ mainThreadMs }) => mainThreadMs)),
+    renderBlocked(samples.flatMap(({ blockedMs }) => (blockedMs === undefined ? [] : [blockedMs]))),
   ]);
-  const all = [[title, 'ms, median (min–max)', 'ratio', 'main thread CPU ms'], ...rows];
-  const widths = [0, 1, 2, 3].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const all = [[title, 'ms, median (min–max)', 'ratio', 'main thread CPU ms', 'blocked by the start ms'], ...rows];
+  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return `${all
     .map((row) =>
       row

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { performance } from 'node:perf_hooks';
 import { DEFAULT_CAPABILITIES } from '../../program/capabilities.ts';
 import { DEFAULT_MASKED_PATHS, DEFAULT_PATH, DEFAULT_READONLY_PATHS } from '../../program/defaults.ts';
 import type { Capabilities, ContainerSpec, ExecSpec, NamespaceKind, PauseSpec, Process } from '../../program/spec.ts';
@@ -126,18 +127,20 @@ export class Rig {
     // What the log pump does: a reader from before the start, so that nothing is lost when the shim goes.
     const readers = ['stdout', 'stderr'].map((name) => fs.openSync(path.join(dir, name), fs.constants.O_RDONLY | fs.constants.O_NONBLOCK));
     try {
-      const container = await startContainer(spec, {
-        events: this.events,
-        recordId,
-        name: `container-${recordId}`,
-        pausePid: pause.pid,
-        stdioDir: dir,
-        stdin: 'null',
-        exitFile: path.join(dir, 'exit'),
-        ...changes,
-      });
+      const { result: container, blockedMs } = await measureBlocked(() =>
+        startContainer(spec, {
+          events: this.events,
+          recordId,
+          name: `container-${recordId}`,
+          pausePid: pause.pid,
+          stdioDir: dir,
+          stdin: 'null',
+          exitFile: path.join(dir, 'exit'),
+          ...changes,
+        }),
+      );
       this.#containers.push(container);
-      return { container, dir, recordId, readers };
+      return { container, dir, recordId, readers, blockedMs };
     } catch (error) {
       for (const fd of readers) fs.closeSync(fd);
       throw error;
@@ -165,6 +168,17 @@ export interface Started {
   readonly dir: string;
   readonly recordId: number;
   readonly readers: readonly number[];
+  /** What measureBlocked says of its startContainer. */
+  readonly blockedMs: number;
+}
+
+/** How long the event loop was busy, or kept from the CPU, until `start` resolved: all of it is the start's own when nothing else runs. */
+export async function measureBlocked<T>(start: () => Promise<T>): Promise<{ readonly result: T; readonly blockedMs: number }> {
+  const before = performance.eventLoopUtilization();
+  const began = performance.now();
+  const result = await start();
+  const elapsedMs = performance.now() - began;
+  return { result, blockedMs: elapsedMs - performance.eventLoopUtilization(before).idle };
 }
 
 export async function finish({ container, readers }: Started): Promise<Ran> {
