@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { ContainerState } from '../cri-proto/gen/api.ts';
-import { BUSYBOX, outputOf, pidOf, runContainer, type Started, sandboxConfig, startIn, statusOf } from './testing/cri.ts';
+import { BUSYBOX, outputOf, pidOf, runContainer, type Started, sandboxConfig, startIn, statusOf, untilExited } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
 
@@ -78,8 +78,19 @@ async function assertOnlyBystander(): Promise<void> {
     'one veth',
     async () => (await node.inNetwork(['ip', '-br', 'link'])).stdout.split('\n').filter((line) => line.includes('veth')).length === 1,
   );
-  const shims = node.processes().filter((pid) => /^tskubelet-(shim|pause)/.test(fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1')));
-  assert.equal(shims.length, 2, 'one shim and one pause process');
+  await poll(
+    'one shim and one pause process',
+    () => node.processes().filter((pid) => /^tskubelet-(shim|pause)/.test(titleOf(pid))).length === 2,
+  );
+}
+
+/** argv of a process, "" when it has ended meanwhile. */
+function titleOf(pid: number): string {
+  try {
+    return fs.readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+  } catch {
+    return '';
+  }
 }
 
 /** Every number once, in order: nothing lost, nothing doubled. */
@@ -104,6 +115,33 @@ for (const [i, point] of faultPoints().entries())
     await assertOnlyBystander();
     assertLogWhole();
   });
+
+test('kill -9 while an image is made: the next pull makes it whole, and no part of the first is left', async () => {
+  const image = { image: 'localhost/node:host' };
+  for (const afterMs of [20, 80, 200]) {
+    const pull = node.cri.image.pullImage({ image }).catch((error: unknown) => error);
+    // The length of the pull is what is looked for here: no state tells how far it is.
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    await node.stop('SIGKILL');
+    await pull;
+    await node.start('runtime');
+    assert.equal(await pidOf(node.cri, bystander.containerId), bystanderPid);
+  }
+  const { imageRef } = await node.cri.image.pullImage({ image });
+  const { containerId, sandboxId } = await runContainer(node.cri, sandboxConfig('pulled', path.join(node.logDir, 'pulled')), {
+    metadata: { name: 'main' },
+    image,
+    command: ['node', '-p', '6 * 7'],
+  });
+  assert.equal((await untilExited(node.cri, containerId)).exitCode, 0);
+  assert.equal(outputOf(path.join(node.logDir, 'pulled/main/0.log')), '42\n');
+  await node.cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
+  assert.equal((await node.cri.image.imageStatus({ image })).image?.id, imageRef);
+  const left = fs
+    .readdirSync(path.join(node.rootDir, 'images'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /(^|\/)(ingest|tmp|staging)\/./.test(name));
+  assert.deepEqual(left, []);
+});
 
 test('a container that ended while no daemon ran has its exit code and its last lines', async () => {
   const script = 'echo first; while [ ! -e /tmp/go ]; do usleep 10000; done; echo last; exit 42';
