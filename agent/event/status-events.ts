@@ -8,13 +8,16 @@ export interface StatusEvent {
   readonly container?: string;
 }
 
-/** What changed between two looks at one pod; without an earlier look nothing is news. */
-export function computeStatusEvents(previous: V1PodStatus | undefined, next: V1PodStatus): readonly StatusEvent[] {
+/**
+ * What changed between two looks at one pod; without an earlier look nothing is news. While the pod is being removed its containers end
+ * because we ended them: whatever their exit codes, that is no warning.
+ */
+export function computeStatusEvents(previous: V1PodStatus | undefined, next: V1PodStatus, removed: boolean): readonly StatusEvent[] {
   if (previous === undefined) return [];
   const before = new Map((previous.containerStatuses ?? []).map((status) => [status.name, status]));
   const events = (next.containerStatuses ?? []).flatMap((status) => {
     const old = before.get(status.name);
-    return old === undefined ? [] : [...endEvents(old, status), ...backOffEvents(old, status)];
+    return old === undefined ? [] : [...endEvents(old, status, removed), ...backOffEvents(old, status)];
   });
   if (previous.phase !== next.phase && (next.phase === 'Succeeded' || next.phase === 'Failed'))
     events.push({ type: next.phase === 'Failed' ? 'Warning' : 'Normal', reason: next.phase, message: `pod has finished: ${next.phase}` });
@@ -23,7 +26,7 @@ export function computeStatusEvents(previous: V1PodStatus | undefined, next: V1P
 
 const endOf = (status: V1ContainerStatus) => status.state?.terminated ?? status.lastState?.terminated;
 
-function endEvents(old: V1ContainerStatus, status: V1ContainerStatus): StatusEvent[] {
+function endEvents(old: V1ContainerStatus, status: V1ContainerStatus, removed: boolean): StatusEvent[] {
   const ended = endOf(status);
   if (ended?.containerID === undefined || endOf(old)?.containerID === ended.containerID) return [];
   // The failed start has been told already, by whoever tried it.
@@ -31,7 +34,7 @@ function endEvents(old: V1ContainerStatus, status: V1ContainerStatus): StatusEve
   const detail = ended.message ? `: ${ended.message}` : '';
   return [
     {
-      type: ended.exitCode === 0 ? 'Normal' : 'Warning',
+      type: ended.exitCode === 0 || removed ? 'Normal' : 'Warning',
       reason: ended.reason ?? 'Error',
       message: `Container ${status.name} ended with exit code ${ended.exitCode} (${ended.reason ?? 'Error'})${detail}`,
       container: status.name,

@@ -212,7 +212,7 @@ export class PodWorker {
     const changed = JSON.stringify(this.#status) !== JSON.stringify(status);
     this.#status = status;
     if (changed) {
-      for (const event of computeStatusEvents(previous, status)) this.#node.events.record({ ...event, pod: this.pod });
+      for (const event of computeStatusEvents(previous, status, this.removed)) this.#node.events.record({ ...event, pod: this.pod });
       const started = status.containerStatuses?.every(({ state }) => state?.running !== undefined || state?.terminated?.exitCode === 0);
       if (this.#startedMs && started) {
         this.#node.onRunning(Date.now() - this.#startedMs);

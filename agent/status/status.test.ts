@@ -89,10 +89,15 @@ test('an end and a back-off are news once', () => {
   const ended = world.plan().status;
   assert.ok(running && ended);
   assert.deepEqual(
-    computeStatusEvents(running, ended).map(({ reason, message }) => [reason, message]),
+    computeStatusEvents(running, ended, false).map(({ reason, message }) => [reason, message]),
     [['Error', 'Container web ended with exit code 1 (Error)']],
   );
-  assert.deepEqual(computeStatusEvents(ended, ended), []);
+  assert.deepEqual(
+    [false, true].map((removed) => computeStatusEvents(running, ended, removed)[0]?.type),
+    ['Warning', 'Normal'],
+    'a container that we end is no warning',
+  );
+  assert.deepEqual(computeStatusEvents(ended, ended, false), []);
   world.settle();
   const again = world.plan().status;
   world.exit('web', 1);
@@ -100,10 +105,10 @@ test('an end and a back-off are news once', () => {
   const waiting = world.plan().status;
   assert.ok(again && waiting);
   assert.deepEqual(
-    computeStatusEvents(again, waiting).map(({ reason }) => reason),
+    computeStatusEvents(again, waiting, false).map(({ reason }) => reason),
     ['Error', 'BackOff'],
   );
-  assert.deepEqual(computeStatusEvents(undefined, waiting), []);
+  assert.deepEqual(computeStatusEvents(undefined, waiting, false), []);
 });
 
 test('a record comes back as it was written, and a torn one counts as none', async () => {
