@@ -11,7 +11,7 @@ for (const [kind, cpuset] of [
 ] as const)
   test(`cgroup2 of a ${kind} guest keeps limits, counts OOM kills, kills and removes (cpuset ${cpuset})`, {
     skip: guestProblem(kind) ?? false,
-    timeout: 300_000,
+    timeout: 480_000,
   }, async (t) => {
     t.diagnostic(`kernel: ${kind}`);
     const { exitCode, output } = await runInGuest({ kind, command, timeoutMs: 180_000 });

@@ -38,6 +38,7 @@ else
   for port in 1 2; do stty -F /dev/ttyS$port raw -echo; done
   output=/dev/ttyS1 exit=/dev/ttyS2 job=$TSK_JOB/job.sh
 fi
+echo 'guest: up' >$output
 for module in overlay bridge veth ipvlan 8021q nf_tables nft_masq nft_nat nft_fib_inet nft_chain_nat; do
   busybox modprobe $module 2>/dev/null
 done

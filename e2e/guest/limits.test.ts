@@ -11,7 +11,7 @@ const skip =
       ? 'this host has cgroup2 with all controllers: e2e/limits.test.ts'
       : false;
 
-test('limits of a Pod stand in cgroup2 and are kept', { skip, timeout: 300_000 }, async (t) => {
+test('limits of a Pod stand in cgroup2 and are kept', { skip, timeout: 480_000 }, async (t) => {
   assert.ok(kernel.kind === 'uml' || kernel.kind === 'tcg');
   t.diagnostic(`kernel: ${kernel.kind}`);
   const { exitCode, output } = await runInGuest({

@@ -56,7 +56,7 @@ export async function prepareTcg(options: PrepareOptions): Promise<Run> {
       ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', String(memoryMebibytes)],
       ...['-display', 'none', '-nodefaults', '-no-reboot'],
       ...['-kernel', path.join(kernelTree, 'boot', `vmlinuz-${release}`), '-initrd', initrd],
-      ...['-append', ['console=ttyS0', 'quiet', 'panic=-1', ...guestParameters('tcg', '/job', timeoutMs)].join(' ')],
+      ...['-append', ['console=ttyS0', 'panic=-1', ...guestParameters('tcg', '/job', timeoutMs)].join(' ')],
       ...disk(base),
       ...disk(sources),
       ...['-serial', 'stdio'],
