@@ -30,7 +30,9 @@ import { imageHandlers } from './service/images.ts';
 import { createLifecycleEvents } from './service/lifecycle-events.ts';
 import { nodeHandlers } from './service/node.ts';
 import { sandboxHandlers } from './service/sandboxes.ts';
+import { streamHandlers, streamingCallHandlers } from './service/streams.ts';
 import { bootId } from './state/process-identity.ts';
+import { openStreamingServer, type StreamingListen } from './streaming/server.ts';
 
 export interface RuntimeOptions {
   readonly rootDir: string;
@@ -41,6 +43,7 @@ export interface RuntimeOptions {
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   readonly allowNoLimits: boolean;
+  readonly streaming?: StreamingListen;
   /** Where the CRI socket is; <run-dir>/cri.sock by default. */
   readonly socket?: string;
 }
@@ -138,6 +141,8 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       faultPoint,
     };
     await reconcile(context);
+    const streaming = await openStreamingServer({ ...options.streaming, handlers: streamHandlers(context), logger });
+    closers.push(() => streaming.close());
     const socketPath = options.socket ?? paths.socket;
     const server = await startCriServer({
       socketPath,
@@ -147,6 +152,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         ...containerHandlers(context),
         ...imageHandlers(context),
         ...imageAdminHandlers(context),
+        ...streamingCallHandlers(context, streaming),
       },
       logger,
     });

@@ -69,15 +69,15 @@ export class TestNode {
     return ['--root-dir', this.rootDir, '--run-dir', this.runDir, '--log-dir', this.logDir];
   }
 
-  /** The command line in this node's network namespace; only the network one, so that cgroups stay in sight. */
-  #inNetns(args: readonly string[]): [string, string[]] {
+  /** A command line in this node's network namespace; only the network one, so that cgroups stay in sight. */
+  inside(args: readonly string[]): [string, string[]] {
     return ['nsenter', [`--net=/run/netns/${this.netns}`, ...args]];
   }
 
   /** Starts the daemon: the runtime alone, or with the agent on this node's pods folder. */
   async start(kind: 'runtime' | 'node', { flags = [], env = {} }: StartOptions = {}): Promise<void> {
     const what = kind === 'runtime' ? ['runtime'] : ['--manifests', this.pods, '--read-only-port', '0', '--node-name', 'node'];
-    const [command, args] = this.#inNetns([launcher, ...what, ...this.flags, '--cgroup-root', this.cgroupRoot, ...this.#flags, ...flags]);
+    const [command, args] = this.inside([launcher, ...what, ...this.flags, '--cgroup-root', this.cgroupRoot, ...this.#flags, ...flags]);
     const daemon = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...env } });
     this.daemon = daemon;
     daemon.stderr.on('data', (chunk: Buffer) => {
@@ -131,13 +131,13 @@ export class TestNode {
 
   /** A tskubelet command for this node. */
   tskubelet(args: readonly string[], options?: CommandOptions): Promise<Outcome> {
-    const [command, all] = this.#inNetns([launcher, ...this.flags, ...args]);
+    const [command, all] = this.inside([launcher, ...this.flags, ...args]);
     return run(command, all, options);
   }
 
   /** A program in this node's network namespace. */
   inNetwork(args: readonly string[], options?: CommandOptions): Promise<Outcome> {
-    const [command, all] = this.#inNetns(args);
+    const [command, all] = this.inside(args);
     return run(command, all, options);
   }
 

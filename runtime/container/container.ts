@@ -5,6 +5,7 @@ import type { ContainerProcess } from '../process/container.ts';
 import { Serial } from '../serial.ts';
 import { writeJsonFile, writeJsonFileDurably } from '../state/json-file.ts';
 import { type ContainerRecord, type ExitRecord, encodeContainerRecord } from './record.ts';
+import type { Terminal } from './terminal.ts';
 
 export class Container {
   readonly #paths: Paths;
@@ -15,6 +16,8 @@ export class Container {
   /** Resolves when the record has the exit: after the last output line is in the log. */
   ended: Promise<void> = Promise.resolve();
   process: ContainerProcess | undefined;
+  /** While it runs, when it has one. */
+  terminal: Terminal | undefined;
 
   constructor(paths: Paths, record: ContainerRecord) {
     this.#paths = paths;

@@ -12,6 +12,7 @@ import { publishEvent } from '../service/publish.ts';
 import { nowNs } from '../time.ts';
 import type { Container } from './container.ts';
 import type { ExitRecord } from './record.ts';
+import { openTerminal } from './terminal.ts';
 
 /** Shell's convention: 128 + signal for a killed process. wait(2) */
 export function exitCodeOf(status: ExitStatus): number {
@@ -37,6 +38,7 @@ export function computeExit(status: ExitStatus | undefined, oomKills: number, no
 /** From now on the end of the process ends the container. */
 export function watchContainer(context: RuntimeContext, container: Container, running: ContainerProcess): void {
   container.expectEnd();
+  if (container.record.config.tty) container.terminal = openTerminal(context, container.id, running.shimPidfd);
   const watch = watchOom(context, container);
   void running.exited
     .then(
@@ -64,6 +66,7 @@ export async function endContainer(context: RuntimeContext, container: Container
   const kills = countOomKills(context, container);
   context.faultPoint('container ended');
   await killRest(context, container);
+  await container.terminal?.finish();
   await context.pump.finish(container.id, { othersMayWrite: sharesPids(container) });
   context.faultPoint('container output drained');
   const exit = computeExit(status, kills, nowNs());
@@ -91,6 +94,8 @@ async function killRest({ cgroups }: RuntimeContext, { record }: Container): Pro
 export async function releaseContainer(context: RuntimeContext, container: Container): Promise<void> {
   const { cgroups, paths, pump } = context;
   const { id, cgroupPath } = container.record;
+  await container.terminal?.finish();
+  container.terminal = undefined;
   await pump.finish(id);
   await container.process?.release();
   container.process = undefined;

@@ -64,6 +64,8 @@ export function planContainerSpec(
     cgroup: host.cgroup,
     privileged,
     cgroupMount: host.cgroupMount,
+    // With a terminal it is its keyboard.
+    keepsStdin: config.stdin && !config.tty,
     shmSource: host.shmSource,
   };
 }

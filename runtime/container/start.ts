@@ -51,7 +51,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   restrictDevices(context, container, spec);
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
-  await createStdio(paths.containerRun(id), { stdin: config.stdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
+  await createStdio(paths.containerRun(id), { stdin: spec.keepsStdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
   await pump.add(outputStreams(context, container));
   laps.lap('output');
   context.faultPoint('container output ready');
@@ -66,7 +66,6 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     name: id,
     pausePid: pause.pid,
     stdioDir: paths.containerRun(id),
-    stdin: config.stdin ? 'fifo' : 'null',
     exitFile: paths.exitFile(id),
     ...(target === undefined ? {} : { targetPid: target }),
     ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),

@@ -10,6 +10,10 @@ const EEXIST = 17;
 const EBUSY = 16;
 const EPERM = 1;
 const EAGAIN = 11;
+const EIO = 5;
+const O_WRONLY = 1;
+const F_GETFL = 3;
+const F_SETFL = 4;
 const O_RDWR = 2;
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
@@ -37,6 +41,15 @@ export function openFifoToHold(path: string): number {
   return syscall('openat', AT_FDCWD, path, O_RDWR | O_NONBLOCK | O_CLOEXEC, 0);
 }
 
+/** Opens a FIFO for writing; throws ENXIO when nobody has it open for reading. */
+export function openFifoToFill(path: string): number {
+  return syscall('openat', AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
+}
+
+export function setNonBlocking(fd: number): void {
+  syscall('fcntl', fd, F_SETFL, syscall('fcntl', fd, F_GETFL) | O_NONBLOCK);
+}
+
 /**
  * Asks for a capacity and returns the one that the pipe has. Refusals are ordinary: EBUSY when the content is larger than the target,
  * EPERM beyond /proc/sys/fs/pipe-max-size.
@@ -48,7 +61,7 @@ export function setPipeCapacity(fd: number, bytes: number): number {
   return result;
 }
 
-/** How many bytes wait in a pipe. */
+/** How many bytes wait in a pipe, or in a terminal's master. */
 export function bytesInPipe(fd: number): number {
   syscall('ioctl', fd, FIONREAD, scratch.address);
   return scratch.buffer.readInt32LE(0);
@@ -59,5 +72,17 @@ export function movePipe(from: number, to: number, bytes: number): number | unde
   const moved = trySyscall('splice', from, 0, to, 0, bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   if (moved === -EAGAIN) return undefined;
   if (moved < 0) throw new SyscallError('splice', [from, 0, to, 0, bytes], -moved);
+  return moved;
+}
+
+/**
+ * Moves a terminal's output from its (non-blocking) master into a pipe: the number of bytes, undefined when none wait or the pipe is
+ * full, 'closed' while nobody has the terminal open.
+ */
+export function moveFromTerminal(master: number, to: number, bytes: number): number | 'closed' | undefined {
+  const moved = trySyscall('splice', master, 0, to, 0, bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved === -EAGAIN) return undefined;
+  if (moved === -EIO || moved === 0) return 'closed';
+  if (moved < 0) throw new SyscallError('splice', [master, 0, to, 0, bytes], -moved);
   return moved;
 }

@@ -26,6 +26,8 @@ export type FaultPoint = (typeof faultPoints)[number];
 export interface LogTarget {
   readonly slot: number;
   readonly fd: number;
+  /** Sees each batch before it is written; the bytes are only lent. */
+  tap?(stream: StreamIndex, bytes: Uint8Array): void;
 }
 
 export interface BatchOptions {
@@ -100,6 +102,7 @@ export class Batches {
     this.fault('spliced');
     this.note(bytes);
     this.readStaged(0, bytes);
+    log.tap?.(stream, journal.bytes.subarray(journal.batchStart, journal.batchStart + bytes));
     return { bytes, ...this.write(log, stream, 'move', bytes) };
   }
 

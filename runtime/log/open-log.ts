@@ -23,6 +23,9 @@ export interface OpenLogOptions {
   readonly stalled: () => void;
 }
 
+/** Someone who reads a container's output as it comes. The bytes are lent for the time of the call. */
+export type OutputListener = (stream: StreamName, bytes: Uint8Array) => void;
+
 export interface FinishOptions {
   /**
    * Processes outside the container's own PID namespace may still hold the pipe (a shared PID namespace): goes on reading until they
@@ -62,6 +65,7 @@ export class OpenLog implements LogTarget {
   private readonly owner: LogOwner;
   private readonly options: OpenLogOptions;
   private readonly streams: OutputSource[] = [];
+  private readonly listeners = new Set<OutputListener>();
   private failure: Error | undefined;
   private finishing = false;
   private closed = false;
@@ -111,6 +115,16 @@ export class OpenLog implements LogTarget {
     const stream: OutputSource = { fd, index, stepBytes: FIRST_STEP_BYTES, pauseMs: 0, step: () => this.step(stream) };
     this.streams.push(stream);
     this.options.readiness.add(stream);
+  }
+
+  /** Every byte from now on, until the end of the log. Gives an end to the listening. */
+  listen(listener: OutputListener): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  tap(stream: StreamIndex, bytes: Uint8Array): void {
+    for (const listener of this.listeners) listener(streamNames[stream], bytes);
   }
 
   private step(stream: OutputSource): Next {

@@ -7,9 +7,10 @@ import { Batches, type FaultPoint, type Recovery } from './batch.ts';
 import { type StreamName, streamNames } from './cri-format.ts';
 import { type Journal, MAX_BATCH_BYTES, MAX_LOGS, openJournal } from './journal.ts';
 import { keeperStarter } from './keeper.ts';
-import { type FinishOptions, OpenLog } from './open-log.ts';
+import { type FinishOptions, OpenLog, type OutputListener } from './open-log.ts';
 import { Readiness } from './readiness.ts';
 import { Staging, type StartKeeper } from './staging.ts';
+import { TerminalRelay } from './terminal-relay.ts';
 
 export interface OutputStream {
   readonly containerId: string;
@@ -22,6 +23,10 @@ export interface OutputStream {
 export interface LogPump {
   /** Starts pumping (or goes on after a daemon restart). The FIFO's write side is held open by the container's shim. */
   add(streams: readonly OutputStream[]): Promise<void>;
+  /** Lends every byte of the container's output from now on to `listener`; throws when its log is not open. Gives an end to it. */
+  listen(containerId: string, listener: OutputListener): () => void;
+  /** What comes out of a terminal goes into the FIFO of the container's stdout, and so into its log. `master` stays the caller's. */
+  relay(master: number, fifoPath: string): TerminalRelay;
   /** After init ended: drains the FIFOs, writes an unfinished last line, closes. An unknown container is none to wait for. */
   finish(containerId: string, options?: FinishOptions): Promise<void>;
   /** CRI ReopenContainerLog: opens a new file at the same path; an error leaves the old one in use. */
@@ -173,9 +178,21 @@ class Pump implements LogPump {
   }
 
   async reopen(containerId: string): Promise<void> {
+    this.openLogOf(containerId).reopen();
+  }
+
+  listen(containerId: string, listener: OutputListener): () => void {
+    return this.openLogOf(containerId).listen(listener);
+  }
+
+  relay(master: number, fifoPath: string): TerminalRelay {
+    return new TerminalRelay(this.parts.readiness, master, fifoPath);
+  }
+
+  private openLogOf(containerId: string): OpenLog {
     const log = this.logs.get(containerId);
     if (log === undefined) throw new Error(`container ${containerId} has no open log`);
-    log.reopen();
+    return log;
   }
 
   async close(): Promise<void> {

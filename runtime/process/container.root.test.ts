@@ -98,7 +98,7 @@ test('neither files nor processes of the host are visible, and no descriptor of 
 
 test('stdin is /dev/null, or a FIFO whose only lasting writer is the shim', { skip }, async () => {
   assert.equal(await output(sh('readlink /proc/self/fd/0; cat')), '/dev/null\n');
-  const started = await rig.start(sh('head -n 1'), pause, { stdin: 'fifo' });
+  const started = await rig.start(sh('head -n 1', { keepsStdin: true }), pause);
   fs.writeFileSync(path.join(started.dir, 'stdin'), 'hello\nrest\n');
   assert.equal((await finish(started)).stdout, 'hello\n');
 });
@@ -231,10 +231,9 @@ test('propagation: a mount made later on the host shows with rslave and rshared,
     const started = await rig.start(
       sh(
         'read line; for d in private rslave rshared; do grep -c " /$d/later " /proc/mounts; done; grep /rshared /proc/self/mountinfo | grep -c shared:; true',
-        { mounts },
+        { mounts, keepsStdin: true },
       ),
       pause,
-      { stdin: 'fifo' },
     );
     syscall('mount', 'none', path.join(base, 'later'), 'tmpfs', 0, 'size=64k');
     fs.writeFileSync(path.join(started.dir, 'stdin'), 'go\n');

@@ -16,7 +16,7 @@ import { startProgram } from './start.ts';
 import { placeStdio } from './stdio.ts';
 import { watchPidfd } from './watch.ts';
 
-export { createStdio, type StdioOptions } from './stdio.ts';
+export { createStdio, endStdin, openStdin, type StdioOptions } from './stdio.ts';
 
 const SIGKILL = 9;
 const END_MS = 10_000;
@@ -31,7 +31,6 @@ export interface StartContainerOptions {
   readonly pausePid: number;
   /** Has the FIFOs of createStdio. */
   readonly stdioDir: string;
-  readonly stdin: 'null' | 'fifo';
   readonly exitFile: string;
   /** Whose PID namespace is joined instead of the sandbox's. */
   readonly targetPid?: number;
@@ -68,7 +67,7 @@ export async function startContainer(spec: ContainerSpec, options: StartContaine
   try {
     descriptors.place(events.fd, 'events');
     placeNamespaces(descriptors, spec, options);
-    placeStdio(descriptors, options.stdioDir, options.stdin);
+    placeStdio(descriptors, options.stdioDir, spec.keepsStdin);
     if (spec.cgroup.unified !== undefined) descriptors.place(openDirectory(descriptors, spec.cgroup.unified), 'cgroup');
     descriptors.place(descriptors.own(createExitFile(exitFile)), 'exitFile');
     const { launched, value, warnings } = await startProgram({

@@ -50,8 +50,9 @@ const cgroupsOf = (pid: number) => fs.readFileSync(`/proc/${pid}/cgroup`, 'latin
 test('init is born in its cgroup2 directory, the shim in that of the shims', { skip }, async () => {
   const spec = rig.spec(['sh', '-c', 'cat /proc/self/cgroup; read line'], {
     cgroup: { unified: path.join(unified, 'container'), v1Procs: [] },
+    keepsStdin: true,
   });
-  const started = await rig.start(spec, pause, { shimCgroup: path.join(unified, 'shims'), stdin: 'fifo' });
+  const started = await rig.start(spec, pause, { shimCgroup: path.join(unified, 'shims') });
   assert.match(cgroupsOf(started.container.initPid), new RegExp(`^0::/${name}/container$`, 'm'));
   assert.match(cgroupsOf(started.container.shimPid), new RegExp(`^0::/${name}/shims$`, 'm'));
   const members = fs.readFileSync(path.join(unified, 'container/cgroup.procs'), 'utf8').split('\n');
@@ -68,8 +69,8 @@ test('v1 hierarchies are joined by init alone, and shown to it read-only', {
   const cgroup = { unified: path.join(unified, 'container'), v1Procs: [path.join(memory, 'cgroup.procs')] };
   const script =
     'cat /sys/fs/cgroup/memory/memory.limit_in_bytes; ls /sys/fs/cgroup; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1 | grep -c -i read-only; grep memory /proc/self/cgroup; read line';
-  const spec = rig.spec(['sh', '-c', script], { cgroup, cgroupMount: 'host-bind' });
-  const started = await rig.start(spec, pause, { stdin: 'fifo' });
+  const spec = rig.spec(['sh', '-c', script], { cgroup, cgroupMount: 'host-bind', keepsStdin: true });
+  const started = await rig.start(spec, pause);
   const members = fs.readFileSync(path.join(memory, 'cgroup.procs'), 'utf8').split('\n');
   assert.ok(members.includes(String(started.container.initPid)) && !members.includes(String(started.container.shimPid)));
   fs.writeFileSync(path.join(started.dir, 'stdin'), '\n');

@@ -52,6 +52,7 @@ const spec: ContainerSpec = {
   cgroup: { unified: '/sys/fs/cgroup/k/c', v1Procs: ['/sys/fs/cgroup/memory/k/c/cgroup.procs'] },
   privileged: false,
   cgroupMount: 'host-bind',
+  keepsStdin: false,
   shmSource: '/s/shm',
 };
 

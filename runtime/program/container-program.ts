@@ -65,7 +65,7 @@ export function planContainerProgram(spec: ContainerSpec, target: ProgramTarget)
     child: init,
     note: 'the container’s first process',
   });
-  addShim(p, { recordId: target.recordId, pid, pidfd, of: 'container' });
+  addShim(p, { recordId: target.recordId, pid, pidfd, of: 'container', holdsStdin: spec.keepsStdin });
 
   p.place(init);
   addInit(p, spec, target, { joined, inUserns });

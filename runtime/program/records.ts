@@ -45,7 +45,9 @@ export const FD = {
   terminal: 15,
   /** pidfd of the init, taken at its clone: never another process. */
   init: 16,
+  /** A FIFO: one byte in it makes the shim close the last write end of the container's stdin. */
+  endStdin: 17,
 } as const;
 
 /** First descriptor that no program uses. */
-export const FD_END = 17;
+export const FD_END = 18;

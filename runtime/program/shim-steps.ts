@@ -54,10 +54,12 @@ export interface ShimOptions {
   readonly pidfd: number;
   /** A container's writes the exit file and stays until it is killed; an exec session's until the daemon has closed its pipe. */
   readonly of: 'container' | 'exec';
+  /** The shim holds the write end of stdin until it is told to close it. */
+  readonly holdsStdin?: boolean;
 }
 
 /** The parent's way after clone3: CLONE_VFORK has held it until the child executed or ended. */
-export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of }: ShimOptions): void {
+export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of, holdsStdin = false }: ShimOptions): void {
   p.phase('shim');
   const started = placeRecord(p, recordId, 'started');
   const exited = placeRecord(p, recordId, 'exited');
@@ -71,6 +73,7 @@ export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of }: ShimOpt
   p.op('close', [FD.pidTarget], { onError: 'ignore' });
   p.op('close_range', [FD_END, 0xffffffff, 0]);
   p.op('chdir', ['/'], { onError: 'ignore', note: 'keep no directory busy' });
+  if (holdsStdin) addStdinWait(p);
   p.op('wait4', [ref(pid), shown(exited + 8, '&wait status'), k.WALL, 0], { retry: true });
   p.op('clock_gettime', [k.CLOCK_REALTIME, shown(exited + 16, '&exit time')]);
   if (of === 'container')
@@ -87,6 +90,20 @@ export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of }: ShimOpt
     return;
   }
   addEndlessWait(p, 'holds the output until the daemon has drained it and kills this process');
+}
+
+/** Waits until init has ended or stdin is to end. Only the first needs no more than the wait that follows. */
+function addStdinWait(p: ProgramBuilder): void {
+  const POLLIN = 1;
+  const waiting = p.words([FD.init + POLLIN * 2 ** 32, FD.endStdin + POLLIN * 2 ** 32]);
+  const byte = p.alloc(8);
+  const told = p.label();
+  const over = p.label();
+  p.op('ppoll', [shown(waiting, 'init, the FIFO end-stdin'), 2, 0, 0, 8], { retry: true });
+  p.op('read', [FD.endStdin, shown(byte, '&byte'), 1], { onSuccess: told, onError: over, note: 'a byte: stdin has come to its end' });
+  p.place(told);
+  p.op('close', [FD.keepStdin]);
+  p.place(over);
 }
 
 export function addEndlessWait(p: ProgramBuilder, note: string): void {

@@ -127,6 +127,8 @@ export interface ContainerSpec {
   readonly privileged: boolean;
   /** What /sys/fs/cgroup shows: the unified hierarchy, the v1 controllers of a hybrid host, or nothing. */
   readonly cgroupMount: 'cgroup2' | 'host-bind' | 'none';
+  /** Its stdin is a FIFO whose last write end the shim keeps. */
+  readonly keepsStdin: boolean;
   /** Source of /dev/shm: a directory of the sandbox, or the host's. */
   readonly shmSource: string;
   readonly uidMappings?: readonly IdMapping[];

@@ -28,7 +28,7 @@ function containerOf(context: RuntimeContext, id: string): Container {
   return container;
 }
 
-function runningContainerOf(context: RuntimeContext, id: string): Container {
+export function runningContainerOf(context: RuntimeContext, id: string): Container {
   const container = containerOf(context, id);
   if (container.record.state !== 'running')
     throw failedPrecondition(`container ${container.id} is not running but ${container.record.state}`);

@@ -21,10 +21,6 @@ export interface StreamSession {
 }
 
 export interface StreamHandlers {
-  /** Throws CriError before the request gets its URL: unknown or not running container, streams that it does not have. */
-  checkExec(request: ExecRequest): void;
-  checkAttach(request: AttachRequest): void;
-  checkPortForward(podSandboxId: string): void;
   /** Runs the command; gives its exit code when it has ended and its output has been written. */
   exec(request: ExecRequest, session: StreamSession): Promise<number>;
   /** Resolves when the container has ended or the client has detached. */

@@ -6,7 +6,7 @@ import { Rig } from './rig.ts';
 const [, , script = '', stdin = 'null'] = process.argv;
 const rig = new Rig();
 const pause = await rig.pause();
-const { container, dir, recordId } = await rig.start(rig.spec(['sh', '-c', script]), pause, { stdin: stdin === 'fifo' ? 'fifo' : 'null' });
+const { container, dir, recordId } = await rig.start(rig.spec(['sh', '-c', script], { keepsStdin: stdin === 'fifo' }), pause);
 const line = { rig: rig.dir, dir, recordId, pausePid: pause.pid, shim: identify(container.shimPid), initPid: container.initPid };
 fs.writeSync(1, `${JSON.stringify(line)}\n`);
 setInterval(() => {}, 1000);

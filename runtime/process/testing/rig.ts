@@ -108,6 +108,7 @@ export class Rig {
       cgroup: { v1Procs: [] },
       privileged: false,
       cgroupMount: 'none',
+      keepsStdin: false,
       shmSource: path.join(dir, 'shm'),
       ...rest,
     };
@@ -120,7 +121,7 @@ export class Rig {
     const host = (id: number, mappings: ContainerSpec['uidMappings']) => (mappings?.[0]?.hostId ?? 0) + id;
     const { uid, gid } = spec.process.user;
     await createStdio(dir, {
-      stdin: changes.stdin === 'fifo',
+      stdin: spec.keepsStdin,
       uid: host(uid, spec.uidMappings),
       gid: host(gid, spec.gidMappings),
     });
@@ -134,7 +135,6 @@ export class Rig {
           name: `container-${recordId}`,
           pausePid: pause.pid,
           stdioDir: dir,
-          stdin: 'null',
           exitFile: path.join(dir, 'exit'),
           ...changes,
         }),
