@@ -51,7 +51,7 @@ export async function ensureBridge(socket: NetlinkSocket, { name, mtu, cidrs }: 
     if (link === undefined) throw new Error(`bridge ${name} went away while it was set up`);
   } else if (!link.up || link.mtu !== mtu) await socket.request(setLink(name, { mtu }));
   const ipv6 = cidrs.some(({ family }) => family === 6);
-  await applySysctls(bridgeSysctls(name, ipv6));
+  await applySysctls(bridgeSysctls(name, { ipv6, kernelIpv6: fs.existsSync('/proc/sys/net/ipv6') }));
 
   const { index } = link;
   const wanted = cidrs.map((cidr) => ({ linkIndex: index, linkName: name, address: gatewayOf(cidr), prefixLength: cidr.prefixLength }));

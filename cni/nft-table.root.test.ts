@@ -63,6 +63,7 @@ const golden = `table inet tskubelet {
 	chain input {
 		type filter hook input priority filter; policy accept;
 		iifname "tsk0" ip daddr 127.0.0.0/8 ct state ! established,related drop comment "pods stay out of localhost"
+		iifname "tsk0" ip saddr 127.0.0.0/8 ct state ! established,related drop comment "pods stay out of localhost"
 	}
 }
 `;

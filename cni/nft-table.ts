@@ -105,19 +105,19 @@ export function planRules(bridge: string, cidrs: readonly Cidr[]): Rule[] {
       expressions: [...within('source', LOOPBACK), ...interfaceIs('oifname', 'eq', bridge), masquerade],
     },
     ...([4, 6] as const).map(hairpinRule),
-    {
-      // route_localnet on the bridge would let a pod reach what listens on 127.0.0.1 alone (CVE-2020-8558).
+    // route_localnet on the bridge would let a pod reach what listens on 127.0.0.1 alone (CVE-2020-8558), or pass for a local client.
+    ...(['destination', 'source'] as const).map((end) => ({
       chain: 'input',
       comment: 'pods stay out of localhost',
       expressions: [
         ...interfaceIs('iifname', 'eq', bridge),
-        ...within('destination', LOOPBACK),
+        ...within(end, LOOPBACK),
         ctState(),
         mask(hostU32(CT_STATE_ESTABLISHED | CT_STATE_RELATED)),
         compare('eq', hostU32(0)),
         drop,
       ],
-    },
+    })),
   ];
 }
 

@@ -7,14 +7,16 @@ export interface Sysctl {
   readonly value: string;
 }
 
-export const bridgeSysctls = (bridge: string, ipv6: boolean): Sysctl[] => [
+/** `kernelIpv6`: whether the kernel has it at all; `ipv6`: whether pods get addresses of it. */
+export const bridgeSysctls = (bridge: string, { ipv6, kernelIpv6 }: { readonly ipv6: boolean; readonly kernelIpv6: boolean }): Sysctl[] => [
   // A connection from 127.0.0.1 to a hostPort leaves by the bridge with that source until it is masqueraded there.
   { name: `net/ipv4/conf/${bridge}/route_localnet`, value: '1' },
-  ...(ipv6
+  ...(ipv6 ? [{ name: `net/ipv6/conf/${bridge}/disable_ipv6`, value: '0' }] : []),
+  // A pod must not become the host's router: on a host that does not forward IPv6, both are on by default (CVE-2020-13401).
+  ...(kernelIpv6
     ? [
-        { name: `net/ipv6/conf/${bridge}/disable_ipv6`, value: '0' },
-        // A pod must not become the host's router.
         { name: `net/ipv6/conf/${bridge}/accept_ra`, value: '0' },
+        { name: `net/ipv6/conf/${bridge}/accept_redirects`, value: '0' },
       ]
     : []),
 ];

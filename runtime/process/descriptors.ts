@@ -1,15 +1,16 @@
 // Owns the descriptors of one launch: opened together, placed in the child, closed together here.
 import fs from 'node:fs';
+import { openNull } from '../linux/null-device.ts';
 import { FD } from '../program/records.ts';
 
 export class Descriptors {
   readonly #opened: number[] = [];
   readonly #placed: [number, number][] = [];
-  /** /dev/null, readable and writable. */
+  /** A /dev/null that is not the host's, readable and writable. */
   readonly null: number;
 
   constructor() {
-    this.null = this.open('/dev/null', fs.constants.O_RDWR);
+    this.null = this.own(openNull());
   }
 
   open(path: string, flags: number): number {

@@ -37,7 +37,10 @@ export function planPauseProgram(spec: PauseSpec, target: ProgramTarget): Progra
     p.op('unshare', [shown(value, shows)]);
   }
   if (namespaces.uts === 'new' && spec.hostname !== '') p.op('sethostname', [spec.hostname, Buffer.byteLength(spec.hostname)]);
-  if (namespaces.net === 'new') addLoopback(p);
+  if (namespaces.net === 'new') {
+    addLoopback(p);
+    addRouterDistrust(p);
+  }
   for (const [name, value] of Object.entries(spec.sysctls)) addSysctl(p, name, value);
   p.phase('wait');
   p.op('rt_sigaction', [k.SIGCHLD, shown(p.words([1, 0, 0, 0]), 'SIG_IGN'), 0, 8], { note: 'the kernel reaps what dies here' });
@@ -83,6 +86,21 @@ function addLoopback(p: ProgramBuilder): void {
   p.op('socket', [2, 2 | k.O_CLOEXEC, 0], { dst: socket });
   p.op('ioctl', [ref(socket), shown(k.SIOCSIFFLAGS, 'SIOCSIFFLAGS'), shown(p.data(request), 'lo up')]);
   p.op('close', [ref(socket)]);
+}
+
+/** A neighbour on the bridge could make itself the router of this sandbox (CVE-2020-10749). Interfaces to come take it from "default". */
+function addRouterDistrust(p: ProgramBuilder): void {
+  const file = p.slot('accept_ra');
+  const without = p.label();
+  const path = sysctlPath('net.ipv6.conf.default.accept_ra');
+  p.tolerate([k.ENOENT], 'openat', [k.AT_FDCWD, path, k.O_WRONLY | k.O_CLOEXEC, 0], {
+    dst: file,
+    onTolerated: without,
+    note: 'router advertisements are not for pods; a kernel without IPv6 has none',
+  });
+  p.op('write', [ref(file), '0', 1]);
+  p.op('close', [ref(file)]);
+  p.place(without);
 }
 
 /** /proc/sys shows the namespaces of whoever opens it. */
