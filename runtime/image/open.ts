@@ -25,20 +25,15 @@ export interface ImageStoreOptions {
   readonly dir: string;
   readonly runDir: string;
   readonly logger: Logger;
+  /** containerd-style directories with hosts.toml. */
   readonly registryConfigDir?: string;
 }
 
 /** Opens the image store in `dir`; one process at a time may write to it. */
 export async function openImageStore(options: ImageStoreOptions): Promise<ImageStore> {
-  const { dir, runDir, logger } = options;
+  const { dir, runDir, logger, registryConfigDir } = options;
   const ingestDir = path.join(dir, 'ingest');
   await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
-  if (options.registryConfigDir !== undefined) {
-    logger.warn(
-      { registryConfigDir: options.registryConfigDir },
-      '--registry-config-dir is not yet acted on: images are pulled from the registries that they name',
-    );
-  }
   const content = createContentStore(path.join(dir, 'content'));
   const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId());
   const pool = createUnpackPool();
@@ -162,7 +157,9 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       let pull = pulls.get(key);
       if (pull === undefined) {
         const abort = new AbortController();
-        const id = pullImage(parts, { text, reference, auth, signal: abort.signal, usableOffline }).finally(() => pulls.delete(key));
+        const id = pullImage(parts, { text, reference, auth, registryConfigDir, signal: abort.signal, usableOffline }).finally(() =>
+          pulls.delete(key),
+        );
         pull = { id, abort, waiting: 0 };
         pulls.set(key, pull);
       }

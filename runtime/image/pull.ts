@@ -7,6 +7,7 @@ import { type ImageParts, unpackLayers, withIngestDir } from './parts.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
 import { manifestName, openRepository, type Repository } from './registry.ts';
 import { RegistryError } from './registry-error.ts';
+import { findHosts } from './registry-hosts.ts';
 import type { PullAuth } from './store.ts';
 
 const DOWNLOADS_AT_ONCE = 3;
@@ -17,6 +18,8 @@ export interface PullRequest {
   readonly text: string;
   readonly reference: Reference;
   readonly auth: PullAuth | undefined;
+  /** hosts.toml directories, if there are any. */
+  readonly registryConfigDir: string | undefined;
   readonly signal: AbortSignal;
   /** Images that need no registry, for the sentence when there is none. */
   usableOffline(): readonly string[];
@@ -25,8 +28,9 @@ export interface PullRequest {
 /** Pulls an image and gives its id. */
 export async function pullImage(parts: ImageParts, pull: PullRequest): Promise<string> {
   const { text, reference, auth, signal } = pull;
-  const repository = openRepository(reference, { auth, signal });
   try {
+    const hosts = await findHosts(pull.registryConfigDir, reference.domain);
+    const repository = openRepository(reference, { auth, signal, hosts });
     return await pullFrom(parts, repository, reference, signal);
   } catch (cause) {
     signal.throwIfAborted();

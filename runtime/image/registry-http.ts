@@ -2,6 +2,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import { RegistryError } from './registry-error.ts';
+import type { HostTls } from './registry-hosts.ts';
 
 const REDIRECT_LIMIT = 5;
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -11,6 +12,8 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal | undefined;
+  /** For the first host; one that it redirects to is trusted as usual. */
+  readonly tls?: HostTls | undefined;
   /** Ends the transfer when nothing has come for so long. */
   readonly progressTimeoutMs?: number;
 }
@@ -47,7 +50,7 @@ export function describeFailure(error: unknown): string {
   return words[code ?? ''] ?? message;
 }
 
-function send(url: URL, { method = 'GET', headers = {}, body, signal, progressTimeoutMs }: HttpRequest): Promise<HttpAnswer> {
+function send(url: URL, { method = 'GET', headers = {}, body, signal, tls, progressTimeoutMs }: HttpRequest): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const client = url.protocol === 'http:' ? http : https;
     const request = client.request(url, {
@@ -55,6 +58,7 @@ function send(url: URL, { method = 'GET', headers = {}, body, signal, progressTi
       headers: { 'user-agent': 'tskubelet', ...headers },
       timeout: ANSWER_TIMEOUT_MS,
       ...(signal && { signal }),
+      ...(tls && { rejectUnauthorized: !tls.skipVerify, ca: tls.ca, cert: tls.certs, key: tls.keys }),
     });
     request.on('timeout', () =>
       request.destroy(new Error(`no bytes for ${Math.round((request.socket?.timeout ?? ANSWER_TIMEOUT_MS) / 1000)} s`)),
@@ -71,11 +75,11 @@ function send(url: URL, { method = 'GET', headers = {}, body, signal, progressTi
 /** Sends a request and follows redirects; credentials go to the first host only. */
 export async function request(url: URL, options: HttpRequest): Promise<HttpAnswer> {
   let target = url;
-  let headers = options.headers ?? {};
+  let { headers = {}, tls } = options;
   for (let redirects = 0; ; redirects++) {
     let answer: HttpAnswer;
     try {
-      answer = await send(target, { ...options, headers });
+      answer = await send(target, { ...options, headers, tls });
     } catch (cause) {
       options.signal?.throwIfAborted();
       throw new RegistryError(`${target.host} does not answer (${describeFailure(cause)})`, { cause });
@@ -91,8 +95,10 @@ export async function request(url: URL, options: HttpRequest): Promise<HttpAnswe
         status: answer.status,
       });
     }
-    if (next.host !== target.host)
+    if (next.host !== target.host) {
+      tls = undefined;
       headers = Object.fromEntries(Object.entries(headers).filter(([name]) => name.toLowerCase() !== 'authorization'));
+    }
     target = next;
   }
 }

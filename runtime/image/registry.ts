@@ -5,7 +5,8 @@ import { indexMediaTypes, manifestMediaTypes } from './manifest.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, RegistryError } from './registry-error.ts';
-import { describeFailure, type HttpAnswer, isPlainHttp, readBody, request } from './registry-http.ts';
+import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
+import { describeFailure, type HttpAnswer, readBody, request } from './registry-http.ts';
 import type { PullAuth } from './store.ts';
 
 const MANIFEST_LIMIT_BYTES = 8 * 1024 * 1024;
@@ -30,37 +31,68 @@ export interface Repository {
 
 export interface RepositoryOptions {
   readonly auth?: PullAuth | undefined;
+  /** Where to ask, in this order; the registry itself by default. */
+  readonly hosts?: readonly RegistryHost[];
   readonly signal?: AbortSignal | undefined;
   readonly progressTimeoutMs?: number;
   /** Before the second attempt; grows from there. */
   readonly retryDelayMs?: number;
 }
 
-function baseUrl({ domain }: Reference): string {
-  // Docker Hub's registry does not live under its name.
-  if (domain === 'docker.io') return 'https://registry-1.docker.io';
-  return `${isPlainHttp(domain) ? 'http' : 'https'}://${domain}`;
-}
-
 export function openRepository(reference: Reference, options: RepositoryOptions): Repository {
   const { auth = {}, signal } = options;
-  const base = `${baseUrl(reference)}/v2/${reference.path}`;
+  const hosts = options.hosts ?? [planUpstream(reference.domain)];
   const scope = `repository:${reference.path}:pull`;
-  let authorization: string | undefined;
+  const authorizations = new Map<RegistryHost, string>();
 
-  async function get(path: string, headers: Record<string, string>): Promise<HttpAnswer> {
+  /** Asks one host after the other: what a mirror lacks, or cannot tell, the next one may have. */
+  async function get(path: string, headers: Record<string, string>, needed: Capability): Promise<HttpAnswer> {
+    const able = hosts.filter(({ capabilities }) => capabilities.has(needed));
+    const failures: RegistryError[] = [];
+    for (const host of able) {
+      try {
+        return await getFrom(host, path, headers);
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!(error instanceof RegistryError)) throw error;
+        failures.push(error);
+      }
+    }
+    throw summarize(failures, needed);
+  }
+
+  async function getFrom(host: RegistryHost, path: string, headers: Record<string, string>): Promise<HttpAnswer> {
+    const url = new URL(`${host.base}/${reference.path}/${path}`);
+    if (host.namespace !== undefined) url.searchParams.set('ns', host.namespace);
     for (let asked = false; ; asked = true) {
-      const answer = await request(new URL(`${base}/${path}`), {
-        headers: { ...headers, ...(authorization !== undefined && { authorization }) },
+      const authorization = authorizations.get(host);
+      const answer = await request(url, {
+        headers: { ...host.headers, ...headers, ...(authorization !== undefined && { authorization }) },
         signal,
+        tls: host.tls,
         progressTimeoutMs: options.progressTimeoutMs ?? progressTimeoutMs,
       });
       if (answer.status === 200 || answer.status === 206) return answer;
       const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
       if (answer.status !== 401 || asked || challenges.length === 0) throw await refusal(answer);
       answer.body.destroy();
-      authorization = await authorize(challenges, scope, auth, signal);
+      authorizations.set(host, await authorize(challenges, scope, auth, signal));
     }
+  }
+
+  /** The last host's word counts: it is the registry itself, or stands in for it. What the mirrors said is told with it. */
+  function summarize(failures: readonly RegistryError[], needed: Capability): RegistryError {
+    const last = failures.at(-1);
+    if (last === undefined)
+      return new RegistryError(`no host configured for ${reference.domain} has the capability ${needed}`, { status: 400 });
+    if (failures.length === 1) return last;
+    const mirrors = failures.slice(0, -1).map(({ message }) => message.replace(/; .*$/, ''));
+    const { status, code, cause } = last;
+    return new RegistryError(`${last.message}; before that: ${mirrors.join(', ')}`, {
+      ...(status !== undefined && { status }),
+      code,
+      cause,
+    });
   }
 
   async function refusal(answer: HttpAnswer): Promise<RegistryError> {
@@ -89,7 +121,11 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
   return {
     manifest: (name) =>
       persistently(async () => {
-        const answer = await get(`manifests/${name}`, { accept: [...manifestMediaTypes, ...indexMediaTypes].join(', ') });
+        const answer = await get(
+          `manifests/${name}`,
+          { accept: [...manifestMediaTypes, ...indexMediaTypes].join(', ') },
+          name.includes(':') ? 'pull' : 'resolve',
+        );
         const bytes = await readBody(answer, MANIFEST_LIMIT_BYTES);
         const expected = name.includes(':') ? name : undefined;
         const digest = digestOf(bytes, expected);
@@ -100,7 +136,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
       }),
     blob: (digest, sizeBytes) =>
       persistently(async () => {
-        const answer = await get(`blobs/${digest}`, {});
+        const answer = await get(`blobs/${digest}`, {}, 'pull');
         const bytes = await readBody(answer, Math.max(sizeBytes, 1));
         if (digestOf(bytes, digest) !== digest) {
           throw new RegistryError(`the registry gives content with the digest ${digestOf(bytes, digest)} for ${digest}`, {
@@ -115,7 +151,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
         let done = 0;
         await persistently(async () => {
           if (done === sizeBytes && done > 0) return;
-          const answer = await get(`blobs/${digest}`, done > 0 ? { range: `bytes=${done}-` } : {});
+          const answer = await get(`blobs/${digest}`, done > 0 ? { range: `bytes=${done}-` } : {}, 'pull');
           // A registry without ranges begins anew.
           if (answer.status === 200) done = 0;
           try {

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { findHosts, parseHosts, planHostDirectories, planUpstream } from './registry-hosts.ts';
+
+const parse = (text: string, domain = 'quay.io') => parseHosts(text, '/c/quay.io/hosts.toml', domain);
+
+test('a registry without configuration is asked by itself', async () => {
+  assert.equal(planUpstream('quay.io').base, 'https://quay.io/v2');
+  assert.equal(planUpstream('docker.io').base, 'https://registry-1.docker.io/v2');
+  assert.equal(planUpstream('localhost:5000').base, 'http://localhost:5000/v2');
+  assert.deepEqual(await findHosts('/nosuch', 'quay.io'), [planUpstream('quay.io')]);
+});
+
+test('directories are looked up as containerd does', () => {
+  assert.deepEqual(planHostDirectories('quay.io'), ['quay.io', '_default']);
+  assert.deepEqual(planHostDirectories('localhost:5000'), ['localhost_5000_', 'localhost:5000', 'localhost', '_default']);
+});
+
+test('mirrors come in the order of the file, the server last', () => {
+  const hosts = parse(`
+server = "https://quay.io"
+[host."http://127.0.0.1:5000"]
+  capabilities = ["pull", "resolve"]
+[host."https://mirror.example/path/v2"]
+  override_path = true
+  [host."https://mirror.example/path/v2".header]
+    x-token = ["a", "b"]
+`);
+  assert.deepEqual(
+    hosts.map(({ base }) => base),
+    ['http://127.0.0.1:5000/v2', 'https://mirror.example/path/v2', 'https://quay.io/v2'],
+  );
+  assert.deepEqual([...(hosts[0]?.capabilities ?? [])], ['pull', 'resolve']);
+  assert.deepEqual(hosts[1]?.headers, { 'x-token': 'a, b' });
+  assert.equal(hosts[2]?.capabilities.size, 3);
+});
+
+test('without a server the registry itself stands last', () => {
+  assert.deepEqual(
+    parse('[host."http://m:1"]').map(({ base }) => base),
+    ['http://m:1/v2', 'https://quay.io/v2'],
+  );
+  assert.deepEqual(
+    parse('', 'docker.io').map(({ base }) => base),
+    ['https://registry-1.docker.io/v2'],
+  );
+});
+
+test('what is wrong is told with its file and key', () => {
+  for (const [text, sentence] of [
+    ['server = 5', '/c/quay.io/hosts.toml: server must be a string'],
+    ['[host."ftp://x"]', '/c/quay.io/hosts.toml: "ftp://x" is no http or https URL'],
+    [
+      '[host."http://x"]\ncapabilities = ["pul"]',
+      '/c/quay.io/hosts.toml: host."http://x": "pul" is no capability; there are pull, resolve, push',
+    ],
+    ['[host."http://x"]\nskip_verify = "yes"', '/c/quay.io/hosts.toml: host."http://x": skip_verify must be true or false'],
+    ['[host."http://x"]\nskipverify = true', '/c/quay.io/hosts.toml: host."http://x" has the unknown key skipverify'],
+    ['server = ', '/c/quay.io/hosts.toml: Invalid TOML document'],
+  ] as const)
+    assert.throws(
+      () => parse(text),
+      ({ message }: Error) => message.startsWith(sentence) || assert.fail(message),
+    );
+});
+
+test('files named there are read beside it, and a mirror is told whom it stands for', async () => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'hosts-'));
+  try {
+    fs.mkdirSync(path.join(dir, '_default'));
+    fs.writeFileSync(path.join(dir, '_default/ca.pem'), 'CA');
+    fs.writeFileSync(path.join(dir, '_default/hosts.toml'), '[host."https://m"]\nca = "ca.pem"\n[host."http://127.0.0.1:1"]\n');
+    const [tls, plain, upstream] = await findHosts(dir, 'gcr.io');
+    assert.deepEqual([tls?.tls, tls?.namespace], [{ skipVerify: false, ca: ['CA'] }, 'gcr.io']);
+    assert.deepEqual([plain?.tls, plain?.namespace], [undefined, 'gcr.io']);
+    assert.deepEqual([upstream?.base, upstream?.namespace], ['https://gcr.io/v2', undefined]);
+    fs.writeFileSync(path.join(dir, '_default/hosts.toml'), '[host."https://m"]\nca = "none.pem"\n');
+    await assert.rejects(findHosts(dir, 'gcr.io'), /ENOENT.*none\.pem/);
+  } finally {
+    fs.rmSync(dir, { recursive: true });
+  }
+});

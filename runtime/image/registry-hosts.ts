@@ -1,0 +1,184 @@
+// Owns where a registry's content may be had: containerd's hosts.toml directories (docs/hosts.md of containerd), mirrors first, the
+// registry itself last. Read again for each pull: a change needs no restart.
+import fs from 'node:fs';
+import path from 'node:path';
+import { parse } from 'smol-toml';
+import { hasCode } from '../linux/errno.ts';
+import { isPlainHttp } from './registry-http.ts';
+
+export type Capability = 'pull' | 'resolve' | 'push';
+
+export interface RegistryHost {
+  /** "https://mirror.example/v2": what comes before "/<repository>/manifests/…". */
+  readonly base: string;
+  readonly capabilities: ReadonlySet<Capability>;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Names the registry that a mirror stands for, as containerd tells it: ?ns=. */
+  readonly namespace: string | undefined;
+  readonly tls: HostTls | undefined;
+}
+
+export interface HostTls {
+  readonly skipVerify: boolean;
+  /** PEM. */
+  readonly ca?: string[];
+  readonly certs?: string[];
+  readonly keys?: string[];
+}
+
+const ALL: readonly Capability[] = ['pull', 'resolve', 'push'];
+
+/** The registry itself, without any configuration. */
+export function planUpstream(domain: string): RegistryHost {
+  // Docker Hub's registry does not live under its name.
+  const origin = domain === 'docker.io' ? 'https://registry-1.docker.io' : `${isPlainHttp(domain) ? 'http' : 'https'}://${domain}`;
+  return { base: `${origin}/v2`, capabilities: new Set(ALL), headers: {}, namespace: undefined, tls: undefined };
+}
+
+/** The directory of a registry in a --registry-config-dir: "quay.io", "localhost:5000", "localhost_5000_", "_default". */
+export function planHostDirectories(domain: string): readonly string[] {
+  const [, name, port] = /^(.*?)(?::(\d+))?$/.exec(domain) ?? [];
+  return [...(port === undefined ? [domain] : [`${name}_${port}_`, domain, `${name}`]), '_default'];
+}
+
+/** What hosts.toml says, before any file that it names is read. */
+export interface HostEntry {
+  readonly base: string;
+  readonly capabilities: ReadonlySet<Capability>;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly skipVerify: boolean;
+  readonly ca: readonly string[];
+  /** Pairs of certificate and key; a pair in one file has no key. */
+  readonly client: readonly (readonly [cert: string, key: string | undefined])[];
+}
+
+const KEYS = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout'];
+
+/** Throws a sentence with file and key. */
+export function parseHosts(text: string, file: string, domain: string): readonly HostEntry[] {
+  let document: Record<string, unknown>;
+  try {
+    document = parse(text) as Record<string, unknown>;
+  } catch (error) {
+    const [line] = (error instanceof Error ? error.message : String(error)).split('\n');
+    throw new Error(`${file}: ${line}`);
+  }
+  const { server, host, ...own } = document;
+  const tables = host === undefined ? [] : Object.entries(tableOf(host, file, 'host'));
+  const mirrors = tables.map(([name, table]) => parseHost(name, tableOf(table, file, `host."${name}"`), file, `host."${name}"`));
+  const upstream = server === undefined || server === '' ? originOf(domain) : textOf(server, file, 'server');
+  return [...mirrors, parseHost(upstream, own, file, 'the top')];
+}
+
+function originOf(domain: string): string {
+  return planUpstream(domain).base.replace(/\/v2$/, '');
+}
+
+function parseHost(name: string, table: Record<string, unknown>, file: string, where: string): HostEntry {
+  const unknown = Object.keys(table).find((key) => !KEYS.includes(key));
+  if (unknown !== undefined) throw new Error(`${file}: ${where} has the unknown key ${unknown}; known are ${KEYS.join(', ')}`);
+  const url = name.includes('://') ? name : `https://${name}`;
+  if (!URL.canParse(url) || !/^https?:/.test(url)) throw new Error(`${file}: "${name}" is no http or https URL`);
+  const overridePath = table.override_path ?? false;
+  const skipVerify = table.skip_verify ?? false;
+  for (const [key, value] of Object.entries({ override_path: overridePath, skip_verify: skipVerify }))
+    if (typeof value !== 'boolean') throw new Error(`${file}: ${where}: ${key} must be true or false`);
+  const trimmed = url.replace(/\/+$/, '');
+  return {
+    base: overridePath === true || /\/v2$/.test(trimmed) ? trimmed : `${trimmed}/v2`,
+    capabilities: parseCapabilities(table.capabilities, file, where),
+    headers: parseHeaders(table.header, file, where),
+    skipVerify: skipVerify === true,
+    ca: textsOf(table.ca, file, `${where}: ca`),
+    client: parseClient(table.client, file, where),
+  };
+}
+
+function parseCapabilities(value: unknown, file: string, where: string): ReadonlySet<Capability> {
+  if (value === undefined) return new Set(ALL);
+  const names = textsOf(value, file, `${where}: capabilities`);
+  const wrong = names.find((name) => !ALL.includes(name as Capability));
+  if (wrong !== undefined) throw new Error(`${file}: ${where}: "${wrong}" is no capability; there are ${ALL.join(', ')}`);
+  return new Set(names as Capability[]);
+}
+
+function parseHeaders(value: unknown, file: string, where: string): Record<string, string> {
+  if (value === undefined) return {};
+  return Object.fromEntries(
+    Object.entries(tableOf(value, file, `${where}: header`)).map(([name, content]) => [
+      name.toLowerCase(),
+      textsOf(content, file, `${where}: header.${name}`).join(', '),
+    ]),
+  );
+}
+
+/** "cert.pem", ["cert.pem", …] or [["cert.pem", "key.pem"], …]. */
+function parseClient(value: unknown, file: string, where: string): HostEntry['client'] {
+  if (value === undefined) return [];
+  return (Array.isArray(value) ? value : [value]).map((entry: unknown) => {
+    if (typeof entry === 'string') return [entry, undefined] as const;
+    const [cert = '', key] = textsOf(entry, file, `${where}: client`);
+    return [cert, key === '' ? undefined : key] as const;
+  });
+}
+
+function textOf(value: unknown, file: string, where: string): string {
+  if (typeof value !== 'string') throw new Error(`${file}: ${where} must be a string`);
+  return value;
+}
+
+function textsOf(value: unknown, file: string, where: string): string[] {
+  if (value === undefined) return [];
+  return (Array.isArray(value) ? value : [value]).map((entry) => textOf(entry, file, where));
+}
+
+function tableOf(value: unknown, file: string, where: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${file}: ${where} must be a table`);
+  return value as Record<string, unknown>;
+}
+
+/** The hosts to ask for a registry's content, in their order. Throws a sentence when the configuration cannot be used. */
+export async function findHosts(configDir: string | undefined, domain: string): Promise<readonly RegistryHost[]> {
+  if (configDir === undefined) return [planUpstream(domain)];
+  for (const name of planHostDirectories(domain)) {
+    const directory = path.join(configDir, name);
+    const file = path.join(directory, 'hosts.toml');
+    const text = await readIfThere(file);
+    if (text === undefined) continue;
+    const upstream = originOf(domain);
+    return Promise.all(parseHosts(text, file, domain).map((entry) => resolveHost(entry, directory, upstream, domain)));
+  }
+  return [planUpstream(domain)];
+}
+
+async function resolveHost(entry: HostEntry, directory: string, upstream: string, domain: string): Promise<RegistryHost> {
+  const read = (name: string) => fs.promises.readFile(path.resolve(directory, name), 'utf8');
+  const { skipVerify, ca, client } = entry;
+  const plain = entry.base.startsWith('http:');
+  return {
+    base: entry.base,
+    capabilities: entry.capabilities,
+    headers: entry.headers,
+    namespace: entry.base.startsWith(`${upstream}/`) ? undefined : domain,
+    tls:
+      plain || (!skipVerify && ca.length === 0 && client.length === 0)
+        ? undefined
+        : {
+            skipVerify,
+            ...(ca.length > 0 && { ca: await Promise.all(ca.map(read)) }),
+            ...(client.length > 0 && {
+              certs: await Promise.all(client.map(([cert]) => read(cert))),
+              keys: await Promise.all(client.map(([cert, key]) => read(key ?? cert))),
+            }),
+          },
+  };
+}
+
+async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await fs.promises.readFile(file, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
