@@ -5,6 +5,7 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { localDigest, ORIGINAL_DIGEST } from '../critest/digest-image.ts';
 
 export type PeerName = 'crictl' | 'critest';
 /** missing: one sentence for the skipped test. */
@@ -16,15 +17,19 @@ interface PeerSource {
   /** Arguments of go, run in the module's directory; the output file and the package follow. */
   readonly build: readonly string[];
   readonly package: string;
+  /** Text of one source file that is replaced for the build. */
+  readonly replace?: { readonly file: string; readonly from: string; readonly to: string };
 }
 
 // v1.36.0 is built by Go 1.26; its clients speak cri-api v0.36, a subset of our v0.37.
 const CRI_TOOLS = { module: 'sigs.k8s.io/cri-tools', version: 'v1.36.0' };
 const STAMP = `-ldflags=-s -w -X ${CRI_TOOLS.module}/pkg/version.Version=${CRI_TOOLS.version}`;
 
+const DIGEST = { file: 'pkg/validate/consts.go', from: ORIGINAL_DIGEST, to: localDigest() };
+
 const PEERS: { readonly [Name in PeerName]: PeerSource } = {
   crictl: { ...CRI_TOOLS, build: ['build', '-trimpath', STAMP], package: './cmd/crictl' },
-  critest: { ...CRI_TOOLS, build: ['test', '-c', '-trimpath', STAMP], package: './cmd/critest' },
+  critest: { ...CRI_TOOLS, build: ['test', '-c', '-trimpath', STAMP], package: './cmd/critest', replace: DIGEST },
 };
 
 const BUILD_TIMEOUT_MS = 20 * 60_000;
@@ -32,7 +37,8 @@ const BUILD_TIMEOUT_MS = 20 * 60_000;
 /** The program's path, built first where it is not in the cache yet; test files that ask at the same time share one build. */
 export async function ensurePeer(name: PeerName): Promise<Peer> {
   const source = PEERS[name];
-  const directory = path.join(cacheDirectory(), `${name}-${source.version}`);
+  const variant = source.replace === undefined ? '' : `-${source.replace.to.slice(-8)}`;
+  const directory = path.join(cacheDirectory(), `${name}-${source.version}${variant}`);
   const program = path.join(directory, name);
   if (await exists(program)) return { path: program };
   try {
@@ -55,14 +61,33 @@ export function cacheDirectory(): string {
   return path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'tskubelet', 'peers');
 }
 
-async function build({ module, version, build: args, package: pkg }: PeerSource, program: string): Promise<void> {
+async function build({ module, version, build: args, package: pkg, replace }: PeerSource, program: string): Promise<void> {
   const unfinished = `${program}.${process.pid}`;
+  const changed = `${program}.source`;
   try {
-    await go([...args, '-o', unfinished, pkg], await downloadModule(module, version));
+    let directory = await downloadModule(module, version);
+    if (replace !== undefined) {
+      await copyChanged(directory, changed, replace);
+      directory = changed;
+    }
+    await go([...args, '-o', unfinished, pkg], directory);
     await fs.rename(unfinished, program);
   } finally {
     await fs.rm(unfinished, { force: true });
+    await fs.rm(changed, { recursive: true, force: true });
   }
+}
+
+/** Go 1.26 refuses -overlay for files in its module cache. */
+async function copyChanged(from: string, to: string, { file, from: old, to: text }: NonNullable<PeerSource['replace']>): Promise<void> {
+  // The cache is read-only, its copy is not.
+  const filter = (source: string) => path.basename(source) !== 'testdata';
+  await fs.cp(from, to, { recursive: true, filter, force: true });
+  const place = path.join(to, file);
+  const source = await fs.readFile(place, 'utf8');
+  if (!source.includes(old)) throw new Error(`${file} does not hold ${old}`);
+  await fs.chmod(place, 0o644);
+  await fs.writeFile(place, source.replaceAll(old, text));
 }
 
 /** The module's directory in Go's own cache, which is read-only; checksums are Go's business. */
@@ -88,7 +113,7 @@ export function go(args: readonly string[], directory: string): Promise<string> 
 }
 
 /** One holder at a time across processes; a dead holder's lock is taken over. */
-async function withLock(file: string, body: () => Promise<void>): Promise<void> {
+export async function withLock(file: string, body: () => Promise<void>): Promise<void> {
   for (const deadline = Date.now() + BUILD_TIMEOUT_MS; ; await sleep(250)) {
     try {
       await fs.writeFile(file, `${process.pid}`, { flag: 'wx' });

@@ -1,6 +1,7 @@
 // Owns which output streams a container has and where they go.
 import path from 'node:path';
 import type { RuntimeContext } from '../context.ts';
+import { NO_LOG } from '../log/log-file.ts';
 import type { OutputStream } from '../log/pump.ts';
 import type { Container } from './container.ts';
 
@@ -11,6 +12,6 @@ export function outputStreams({ paths }: RuntimeContext, { record }: Container):
     containerId: record.id,
     name,
     fifoPath: path.join(paths.containerRun(record.id), name),
-    logPath: record.logPath === '' ? '/dev/null' : record.logPath,
+    logPath: record.logPath === '' ? NO_LOG : record.logPath,
   }));
 }

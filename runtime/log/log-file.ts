@@ -8,6 +8,9 @@ import { hasCode } from '../linux/errno.ts';
 const LOG_FILE_MODE = 0o640;
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = fs.constants;
 
+/** The log of a container that shall have none: read all the same, so that it never waits and clients can attach. */
+export const NO_LOG = '/dev/null';
+
 export interface LogFile {
   readonly fd: number;
   readonly inode: bigint;
@@ -16,7 +19,7 @@ export interface LogFile {
 
 function describe(fd: number, logPath: string): LogFile {
   const stat = fs.fstatSync(fd, { bigint: true });
-  if (!stat.isFile()) {
+  if (!stat.isFile() && logPath !== NO_LOG) {
     fs.closeSync(fd);
     throw new Error(`${logPath} is not a regular file`);
   }
