@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test, type TestContext } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { ensurePeer } from '../peers/build.ts';
 import { check, run } from '../testing/command.ts';
 import { poll } from '../testing/poll.ts';
@@ -42,7 +42,12 @@ before(async () => {
   const [command, args] = node.inside(['docker-registry', 'serve', config]);
   registry = spawn(command, args, { stdio: 'ignore' });
   await poll('the registry', async () => (await node.inNetwork(['busybox', 'wget', '-q', '-O', '-', `http://${REGISTRY}/v2/`])).code === 0);
-  const [push, pushArgs] = node.inside([process.execPath, path.join(import.meta.dirname, 'push.ts'), REGISTRY, path.join(node.dir, 'images')]);
+  const [push, pushArgs] = node.inside([
+    process.execPath,
+    path.join(import.meta.dirname, 'push.ts'),
+    REGISTRY,
+    path.join(node.dir, 'images'),
+  ]);
   await check(push, pushArgs, { timeoutMs: 120_000 });
 });
 

@@ -50,7 +50,10 @@ async function buildBusybox(directory: string, program: string): Promise<void> {
     await exec('make', ['-s', 'defconfig'], options);
     const config = path.join(work, '.config');
     // tc does not build with the headers of newer kernels.
-    const text = fs.readFileSync(config, 'utf8').replace('# CONFIG_STATIC is not set', 'CONFIG_STATIC=y').replace(/^CONFIG_TC=y/m, '# CONFIG_TC is not set');
+    const text = fs
+      .readFileSync(config, 'utf8')
+      .replace('# CONFIG_STATIC is not set', 'CONFIG_STATIC=y')
+      .replace(/^CONFIG_TC=y/m, '# CONFIG_TC is not set');
     fs.writeFileSync(config, text);
     await exec('make', ['-s', '-j2', 'busybox'], options);
     fs.renameSync(path.join(work, 'busybox'), program);
@@ -67,7 +70,10 @@ async function downloadSource(name: string, work: string): Promise<void> {
   const parts = '/etc/apt/sources.list.d';
   const files = fs.readdirSync(parts).map((file) => path.join(parts, file));
   for (const file of ['/etc/apt/sources.list', ...files].filter((file) => /\.(list|sources)$/.test(file) && fs.existsSync(file))) {
-    const text = fs.readFileSync(file, 'utf8').replace(/^Types:.*$/gm, 'Types: deb-src').replace(/^deb /gm, 'deb-src ');
+    const text = fs
+      .readFileSync(file, 'utf8')
+      .replace(/^Types:.*$/gm, 'Types: deb-src')
+      .replace(/^deb /gm, 'deb-src ');
     fs.writeFileSync(path.join(sources, path.basename(file)), text);
   }
   const own = ['-o', 'Dir::Etc::sourcelist=/dev/null', '-o', `Dir::Etc::sourceparts=${sources}`, '-o', `Dir::State::lists=${work}/lists`];
