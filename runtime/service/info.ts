@@ -4,6 +4,7 @@ import type { Container } from '../container/container.ts';
 import { findSpec } from '../container/find-spec.ts';
 import { planSandboxNamespaces } from '../container/namespaces.ts';
 import type { RuntimeContext } from '../context.ts';
+import { findOciSpec } from '../oci/find.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { explainContainer, explainPause } from './explain.ts';
 import { RUNTIME_NAME } from './node.ts';
@@ -52,5 +53,8 @@ export async function containerInfo(context: RuntimeContext, container: Containe
   const sandbox = context.sandboxes.get(record.sandboxId);
   if (sandbox === undefined) return { info: json(info) };
   const spec = await findSpec(context, container, sandbox);
-  return { info: json({ ...info, runtimeSpec: spec }), program: json(explainContainer(record, spec)) };
+  return {
+    info: json({ ...info, runtimeSpec: findOciSpec(context, container, sandbox, spec) }),
+    program: json(explainContainer(record, spec)),
+  };
 }
