@@ -2,6 +2,7 @@
 import path from 'node:path';
 import {
   type ContainerConfig,
+  type Mount as CriMount,
   type LinuxContainerSecurityContext,
   type PodSandboxConfig,
   SecurityProfile_ProfileType as ProfileType,
@@ -11,19 +12,24 @@ import { invalidArgument, unimplemented } from '../errors.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '../program/defaults.ts';
 import type {
+  BindMount,
   CgroupPlacement,
   ContainerSpec,
   Device,
   Identity,
   Mount,
+  MountAttribute,
   MountPropagation,
   Process,
   Rlimit,
   Rootfs,
 } from '../program/spec.ts';
+import { TIME_OFFSET } from '../sandbox/time-offset.ts';
 import { planCapabilities } from './capabilities.ts';
 import { planArgs, planEnv } from './command.ts';
+import type { ImageVolume } from './image-volumes.ts';
 import { planContainerNamespaces } from './namespaces.ts';
+import { hostId, type IdMaps, isMapped, planIdMaps } from './user-namespace.ts';
 
 /** What was found on the host for a container: everything that planContainerSpec may not look up itself. */
 export interface HostFindings {
@@ -31,6 +37,8 @@ export interface HostFindings {
   readonly user: Identity;
   /** Host path (as in the request) to whether it is a directory. */
   readonly sourceIsDirectory: ReadonlyMap<string, boolean>;
+  /** By container path. */
+  readonly imageVolumes?: ReadonlyMap<string, ImageVolume>;
   readonly devices: readonly Device[];
   readonly cgroup: CgroupPlacement;
   readonly cgroupMount: ContainerSpec['cgroupMount'];
@@ -53,11 +61,17 @@ export function planContainerSpec(
 ): ContainerSpec {
   const security = config.linux?.securityContext;
   const privileged = security?.privileged ?? false;
+  const idMaps = planIdMaps(sandbox.linux?.securityContext?.namespaceOptions);
+  checkIdentity(host.user, idMaps);
   return {
     rootfs: { ...host.rootfs, readonly: security?.readonlyRootfs ?? false },
-    namespaces: planContainerNamespaces(sandbox.linux?.securityContext?.namespaceOptions, security?.namespaceOptions),
+    namespaces: planContainerNamespaces(
+      sandbox.linux?.securityContext?.namespaceOptions,
+      security?.namespaceOptions,
+      TIME_OFFSET in sandbox.annotations,
+    ),
     process: planProcess(config, image, host),
-    mounts: planMounts(config, host),
+    mounts: planMounts(config, host, idMaps),
     devices: host.devices,
     maskedPaths: privileged ? [] : pathsOr(security?.maskedPaths, DEFAULT_MASKED_PATHS),
     readonlyPaths: privileged ? [] : pathsOr(security?.readonlyPaths, DEFAULT_READONLY_PATHS),
@@ -67,7 +81,13 @@ export function planContainerSpec(
     // With a terminal it is its keyboard.
     keepsStdin: config.stdin && !config.tty,
     shmSource: host.shmSource,
+    ...idMaps,
   };
+}
+
+function checkIdentity({ uid, gid, additionalGids }: Identity, idMaps: IdMaps | undefined): void {
+  hostId('uid', uid, idMaps?.uidMappings);
+  for (const id of [gid, ...additionalGids]) hostId('gid', id, idMaps?.gidMappings);
 }
 
 function pathsOr(paths: readonly string[] | undefined, defaults: readonly string[]): readonly string[] {
@@ -116,13 +136,15 @@ const PROPAGATION: Readonly<Record<number, MountPropagation>> = {
 };
 
 /** The sandbox's files first (unless the request brings its own), then the request's mounts, parents before what lies below them. */
-function planMounts(config: ContainerConfig, host: HostFindings): readonly Mount[] {
+function planMounts(config: ContainerConfig, host: HostFindings, idMaps: IdMaps | undefined): readonly Mount[] {
   const taken = new Set(config.mounts.map(({ containerPath }) => path.normalize(containerPath)));
   const own = [...host.sandboxFiles]
     .filter(([target]) => !taken.has(target))
     .map(([target, source]) => bind(source, target, { sourceIsDirectory: false, readonly: host.rootfs.readonly }));
   const asked = config.mounts.map((mount) => {
     if (!path.isAbsolute(mount.containerPath)) throw invalidArgument(`mount target "${mount.containerPath}" is not an absolute path`);
+    const volume = host.imageVolumes?.get(mount.containerPath);
+    if (mount.image !== undefined && volume !== undefined) return planImageMount(mount, volume);
     if (mount.hostPath === '') throw invalidArgument(`mount of ${mount.containerPath}: host_path is empty`);
     const propagation = PROPAGATION[mount.propagation];
     if (propagation === undefined) throw invalidArgument(`mount of ${mount.containerPath}: unknown propagation ${mount.propagation}`);
@@ -133,24 +155,43 @@ function planMounts(config: ContainerConfig, host: HostFindings): readonly Mount
       readonly: mount.readonly,
       recursiveReadonly: mount.recursiveReadOnly,
       propagation,
+      idmapped: isMapped(mount.containerPath, mount, idMaps),
+      attributes: planAttributes(mount),
     });
   });
   const depth = (mount: Mount) => mount.target.split('/').filter((part) => part !== '').length;
   return [...own, ...asked].sort((a, b) => depth(a) - depth(b));
 }
 
-function bind(
-  source: string,
-  target: string,
-  options: { sourceIsDirectory: boolean; readonly: boolean; recursiveReadonly?: boolean; propagation?: MountPropagation },
-): Mount {
+function planImageMount(mount: CriMount, { lowerDirs, mountpoint, sourceIsDirectory }: ImageVolume): Mount {
+  return {
+    kind: 'image',
+    target: path.normalize(mount.containerPath),
+    lowerDirs,
+    mountpoint,
+    subPath: mount.imageSubPath,
+    sourceIsDirectory,
+    attributes: planAttributes(mount),
+  };
+}
+
+const ATTRIBUTES: readonly MountAttribute[] = ['noexec', 'nodev', 'nosuid'];
+
+function planAttributes({ containerPath, mountOptions }: CriMount): readonly MountAttribute[] {
+  return mountOptions.map((option) => {
+    const attribute = ATTRIBUTES.find((known) => known === option);
+    if (attribute === undefined) throw invalidArgument(`mount of ${containerPath}: option "${option}" is none of ${ATTRIBUTES.join(', ')}`);
+    return attribute;
+  });
+}
+
+function bind(source: string, target: string, options: Pick<BindMount, 'sourceIsDirectory' | 'readonly'> & Partial<BindMount>): Mount {
   return {
     kind: 'bind',
     source,
     target,
-    sourceIsDirectory: options.sourceIsDirectory,
-    readonly: options.readonly,
-    recursiveReadonly: options.recursiveReadonly ?? false,
-    propagation: options.propagation ?? 'private',
+    recursiveReadonly: false,
+    propagation: 'private',
+    ...options,
   };
 }

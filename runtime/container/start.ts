@@ -20,6 +20,7 @@ import { releaseContainer, watchContainer } from './exit.ts';
 import { findSpec } from './find-spec.ts';
 import { outputStreams } from './output.ts';
 import { planResources } from './resources.ts';
+import { hostId } from './user-namespace.ts';
 
 export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { record } = container;
@@ -51,7 +52,12 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   restrictDevices(context, container, spec);
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
-  await createStdio(paths.containerRun(id), { stdin: spec.keepsStdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
+  const { uid, gid } = spec.process.user;
+  await createStdio(paths.containerRun(id), {
+    stdin: spec.keepsStdin,
+    uid: hostId('uid', uid, spec.uidMappings),
+    gid: hostId('gid', gid, spec.gidMappings),
+  });
   await pump.add(outputStreams(context, container));
   laps.lap('output');
   context.faultPoint('container output ready');

@@ -13,12 +13,20 @@ export interface Namespaces {
   readonly pid: NamespaceMode;
   readonly cgroup: NamespaceMode;
   readonly user: NamespaceMode;
+  /** Absent: the host's. */
+  readonly time?: NamespaceMode;
 }
 
 export interface IdMapping {
   readonly containerId: number;
   readonly hostId: number;
   readonly size: number;
+}
+
+/** How far a clock of the time namespace is ahead of the host's. */
+export interface TimeOffset {
+  readonly clock: 'monotonic' | 'boottime';
+  readonly seconds: number;
 }
 
 export interface Rootfs {
@@ -30,6 +38,8 @@ export interface Rootfs {
   readonly mountpoint: string;
   readonly readonly: boolean;
 }
+
+export type MountAttribute = 'noexec' | 'nodev' | 'nosuid';
 
 export type MountPropagation = 'private' | 'rslave' | 'rshared';
 
@@ -44,6 +54,21 @@ export interface BindMount {
   readonly propagation: MountPropagation;
   /** The source's owners are mapped through the container's user namespace. */
   readonly idmapped?: boolean;
+  readonly attributes?: readonly MountAttribute[];
+}
+
+/** Another image's files, read-only and without programs. */
+export interface ImageMount {
+  readonly kind: 'image';
+  readonly target: string;
+  /** Layers, topmost first. */
+  readonly lowerDirs: readonly string[];
+  /** A directory of the container's own for the layers' overlay, in its mount namespace only. */
+  readonly mountpoint: string;
+  /** Below the image's root; no link leads out of it. */
+  readonly subPath: string;
+  readonly sourceIsDirectory: boolean;
+  readonly attributes: readonly MountAttribute[];
 }
 
 export interface TmpfsMount {
@@ -53,7 +78,7 @@ export interface TmpfsMount {
   readonly options: string;
 }
 
-export type Mount = BindMount | TmpfsMount;
+export type Mount = BindMount | TmpfsMount | ImageMount;
 
 export interface Device {
   /** Path in the container. */
@@ -149,4 +174,6 @@ export interface PauseSpec {
   readonly oomScoreAdj?: number;
   readonly uidMappings?: readonly IdMapping[];
   readonly gidMappings?: readonly IdMapping[];
+  /** Of the time namespace, when it has one. */
+  readonly timeOffsets?: readonly TimeOffset[];
 }
