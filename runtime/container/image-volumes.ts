@@ -6,11 +6,10 @@ import { invalidArgument, notFound } from '../errors.ts';
 import { findRootfsEntry } from '../image/rootfs-file.ts';
 import type { Paths } from '../paths.ts';
 
-export interface ImageVolume {
-  readonly lowerDirs: readonly string[];
-  readonly mountpoint: string;
-  readonly sourceIsDirectory: boolean;
-}
+/** A file of an image, or a directory as the layers that have it. Host paths. */
+export type ImageVolume =
+  | { readonly kind: 'file'; readonly file: string }
+  | { readonly kind: 'directory'; readonly lowerDirs: readonly string[]; readonly mountpoint: string };
 
 /** References of the images that are mounted, each once. */
 export function imageReferences({ mounts }: ContainerConfig): readonly string[] {
@@ -55,13 +54,15 @@ export function findImageVolumes(
     const entry = findRootfsEntry(dirs, mount.imageSubPath);
     if (entry.kind === 'absent')
       throw notFound(`image volume ${mount.containerPath}: image "${mount.image.image}" has no "${mount.imageSubPath}"`);
-    const place = placeOf(paths, id, index);
-    volumes.set(mount.containerPath, {
-      // overlayfs without an upper directory wants two lower ones.
-      lowerDirs: dirs.length === 1 ? [...dirs, `${place}-empty`] : dirs,
-      mountpoint: place,
-      sourceIsDirectory: entry.kind === 'directory',
-    });
+    volumes.set(
+      mount.containerPath,
+      entry.kind === 'other' ? { kind: 'file', file: entry.file } : overlay(placeOf(paths, id, index), entry.dirs),
+    );
   }
   return volumes;
+}
+
+/** overlayfs without an upper directory wants two lower ones. */
+function overlay(mountpoint: string, dirs: readonly string[]): ImageVolume {
+  return { kind: 'directory', lowerDirs: dirs.length === 1 ? [...dirs, `${mountpoint}-empty`] : dirs, mountpoint };
 }

@@ -144,7 +144,7 @@ function planMounts(config: ContainerConfig, host: HostFindings, idMaps: IdMaps 
   const asked = config.mounts.map((mount) => {
     if (!path.isAbsolute(mount.containerPath)) throw invalidArgument(`mount target "${mount.containerPath}" is not an absolute path`);
     const volume = host.imageVolumes?.get(mount.containerPath);
-    if (mount.image !== undefined && volume !== undefined) return planImageMount(mount, volume);
+    if (mount.image !== undefined && volume !== undefined) return planImageMount(mount.containerPath, volume, idMaps !== undefined);
     if (mount.hostPath === '') throw invalidArgument(`mount of ${mount.containerPath}: host_path is empty`);
     const propagation = PROPAGATION[mount.propagation];
     if (propagation === undefined) throw invalidArgument(`mount of ${mount.containerPath}: unknown propagation ${mount.propagation}`);
@@ -163,19 +163,14 @@ function planMounts(config: ContainerConfig, host: HostFindings, idMaps: IdMaps 
   return [...own, ...asked].sort((a, b) => depth(a) - depth(b));
 }
 
-function planImageMount(mount: CriMount, { lowerDirs, mountpoint, sourceIsDirectory }: ImageVolume): Mount {
-  return {
-    kind: 'image',
-    target: path.normalize(mount.containerPath),
-    lowerDirs,
-    mountpoint,
-    subPath: mount.imageSubPath,
-    sourceIsDirectory,
-    attributes: planAttributes(mount),
-  };
-}
-
 const ATTRIBUTES: readonly MountAttribute[] = ['noexec', 'nodev', 'nosuid'];
+
+/** Read-only and without programs, whatever else the request says. */
+function planImageMount(containerPath: string, volume: ImageVolume, idmapped: boolean): Mount {
+  const target = path.normalize(containerPath);
+  if (volume.kind === 'directory') return { kind: 'image', target, lowerDirs: volume.lowerDirs, mountpoint: volume.mountpoint };
+  return bind(volume.file, target, { sourceIsDirectory: false, readonly: true, idmapped, attributes: ATTRIBUTES });
+}
 
 function planAttributes({ containerPath, mountOptions }: CriMount): readonly MountAttribute[] {
   return mountOptions.map((option) => {

@@ -69,11 +69,6 @@ export const MOUNT_ATTR_IDMAP = 0x100000;
 export const MOUNT_ATTR_BYTES = 32;
 
 // fcntl.h (O_DIRECTORY and O_NOFOLLOW differ on aarch64)
-/** openat2.h */
-export const RESOLVE_NO_MAGICLINKS = 2;
-export const RESOLVE_IN_ROOT = 0x10;
-/** sizeof(struct open_how) */
-export const OPEN_HOW_BYTES = 24;
 export const AT_FDCWD = -100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;

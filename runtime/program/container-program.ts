@@ -305,7 +305,7 @@ function addMount(p: ProgramBuilder, mount: Mount, { binds }: Sources, targets: 
   }
   const tree = binds.get(mount);
   if (tree === undefined) throw new Error(`the source of ${mount.target} was not taken`);
-  if (mount.sourceIsDirectory) targets.directory(mount.target);
+  if (mount.kind === 'image' || mount.sourceIsDirectory) targets.directory(mount.target);
   else targets.file(mount.target);
   addAttach(p, tree, mount.target, { followLinks: true });
 }

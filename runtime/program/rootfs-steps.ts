@@ -146,19 +146,11 @@ export function addIdmappedLayers(p: ProgramBuilder, place: string, lowerDirs: r
   });
 }
 
-/** Mounts an image's layers aside and takes the wanted part of them. */
+/** Mounts an image's layers aside and takes the mount. */
 export function addImageSource(p: ProgramBuilder, image: ImageMount, mapped: boolean): number {
   addOverlay(p, image, mapped ? addIdmappedLayers(p, image.mountpoint, image.lowerDirs) : image.lowerDirs);
-  const root = p.slot('image root');
-  const part = p.slot('image part');
-  const tree = p.slot(`image ${image.subPath}`);
-  // struct open_how: a link of the image is followed as a process in it would, and never out of it.
-  const how = p.words([k.O_PATH | k.O_CLOEXEC, 0, k.RESOLVE_IN_ROOT | k.RESOLVE_NO_MAGICLINKS]);
-  p.op('openat', [k.AT_FDCWD, image.mountpoint, k.O_PATH | k.O_CLOEXEC, 0], { dst: root });
-  p.op('openat2', [ref(root), image.subPath === '' ? '.' : image.subPath, shown(how, 'O_PATH in root'), k.OPEN_HOW_BYTES], { dst: part });
-  p.op('open_tree', [ref(part), '', k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH], { dst: tree });
-  for (const slot of [root, part]) p.op('close', [ref(slot)]);
-  const set = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC | attributeFlags(image.attributes);
+  const tree = addOpenTree(p, image.mountpoint, false);
+  const set = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC;
   addAttributes(p, tree, { set, propagation: 'private', recursive: false });
   return tree;
 }

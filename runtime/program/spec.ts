@@ -57,18 +57,14 @@ export interface BindMount {
   readonly attributes?: readonly MountAttribute[];
 }
 
-/** Another image's files, read-only and without programs. */
+/** A directory of another image, read-only and without programs. */
 export interface ImageMount {
   readonly kind: 'image';
   readonly target: string;
-  /** Layers, topmost first. */
+  /** That directory in each layer that has it, topmost first. */
   readonly lowerDirs: readonly string[];
   /** A directory of the container's own for the layers' overlay, in its mount namespace only. */
   readonly mountpoint: string;
-  /** Below the image's root; no link leads out of it. */
-  readonly subPath: string;
-  readonly sourceIsDirectory: boolean;
-  readonly attributes: readonly MountAttribute[];
 }
 
 export interface TmpfsMount {
