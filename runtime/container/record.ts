@@ -9,6 +9,7 @@
 // A record is written before the first effect that it owns and deleted after the last one is undone.
 import { Buffer } from 'node:buffer';
 import { ContainerConfig } from '../../cri-proto/gen/api.ts';
+import type { Identity } from '../program/spec.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 
 export type ContainerState = 'creating' | 'created' | 'starting' | 'running' | 'exited' | 'removing';
@@ -37,6 +38,8 @@ export interface ContainerRecord {
   readonly startedAt: bigint;
   readonly shim?: ProcessIdentity;
   readonly initPid?: number;
+  /** Who its first process was started as. */
+  readonly user?: Identity;
   readonly exit?: ExitRecord;
   /** The stop signal is sent once, however often the client asks to stop. */
   readonly stopSignalSent: boolean;

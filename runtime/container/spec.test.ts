@@ -40,11 +40,11 @@ function plan(config: DeepPartial<ContainerConfig>, sandbox: DeepPartial<PodSand
   return planContainerSpec(ContainerConfig.create(config), PodSandboxConfig.create(sandbox), image, host);
 }
 
-test('a plain container joins the sandbox, has its own PID namespace, default masks, capabilities and seccomp filter', () => {
+test('a plain container joins the sandbox, has its own PID namespace, default masks and capabilities, and no seccomp filter', () => {
   const spec = plan({});
   assert.deepEqual(spec.namespaces, { net: 'join', ipc: 'join', uts: 'join', pid: 'new', cgroup: 'new', user: 'host' });
   assert.deepEqual(spec.maskedPaths, DEFAULT_MASKED_PATHS);
-  assert.equal(spec.process.seccomp?.toString(), `default for ${spec.process.capabilities.bounding.length}`);
+  assert.equal(spec.process.seccomp, undefined);
   assert.equal(spec.process.cwd, '/work');
   assert.equal(spec.process.oomScoreAdj, undefined);
 });
@@ -108,6 +108,8 @@ for (const [title, config, sentence] of [
   });
 
 test('an unconfined container has no filter', () => {
-  const seccomp = { profileType: SecurityProfile_ProfileType.Unconfined };
-  assert.equal(plan({ linux: { securityContext: { seccomp } } }).process.seccomp, undefined);
+  const asked = (profileType: SecurityProfile_ProfileType) => plan({ linux: { securityContext: { seccomp: { profileType } } } }).process;
+  const { seccomp, capabilities } = asked(SecurityProfile_ProfileType.RuntimeDefault);
+  assert.equal(seccomp?.toString(), `default for ${capabilities.bounding.length}`);
+  assert.equal(asked(SecurityProfile_ProfileType.Unconfined).seccomp, undefined);
 });

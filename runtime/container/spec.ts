@@ -116,14 +116,14 @@ function planProcess(config: ContainerConfig, image: ImageConfig, host: HostFind
   };
 }
 
-/** Without a word about seccomp a container gets the default profile, a privileged one none: the safe reading of an empty field. */
+/** Without a word about seccomp there is none, as under containerd: clients that want the default profile say so. */
 function planSeccomp(
   security: LinuxContainerSecurityContext | undefined,
   capabilities: readonly string[],
   defaultSeccomp: HostFindings['defaultSeccomp'],
 ): Buffer | undefined {
   if (security?.privileged) return undefined;
-  const type = security?.seccomp?.profileType ?? ProfileType.RuntimeDefault;
+  const type = security?.seccomp?.profileType ?? ProfileType.Unconfined;
   if (type === ProfileType.Unconfined) return undefined;
   if (type === ProfileType.Localhost) throw unimplemented('seccomp profiles of type Localhost are not served yet: use RuntimeDefault');
   return defaultSeccomp(capabilities);

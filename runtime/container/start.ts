@@ -84,6 +84,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     state: 'running',
     startedAt: nowNs(),
     initPid: running.initPid,
+    user: spec.process.user,
     ...(shim === undefined ? {} : { shim }),
     phases: { ...phases, ...laps.phases },
   });

@@ -62,7 +62,9 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     commit: ({ documents, ...image }) =>
       changes.run(async () => {
         for (const [digest, bytes] of documents) await content.put(bytes, digest);
-        index.replace(addImage(index.records(), { ...image, blobs: [...documents.keys()] }));
+        // What the image takes on disk: its layers, and the documents that name them.
+        const sizeBytes = [...documents.values()].reduce((total, { length }) => total + length, image.sizeBytes);
+        index.replace(addImage(index.records(), { ...image, sizeBytes, blobs: [...documents.keys()] }));
         void settle(chainOf(image));
       }),
   };
