@@ -29,6 +29,7 @@ import { planCapabilities } from './capabilities.ts';
 import { planArgs, planEnv } from './command.ts';
 import type { ImageVolume } from './image-volumes.ts';
 import { planContainerNamespaces } from './namespaces.ts';
+import { checkProcMount } from './proc-mounts.ts';
 import { hostId, type IdMaps, isMapped, planIdMaps } from './user-namespace.ts';
 
 /** What was found on the host for a container: everything that planContainerSpec may not look up itself. */
@@ -143,6 +144,7 @@ function planMounts(config: ContainerConfig, host: HostFindings, idMaps: IdMaps 
     .map(([target, source]) => bind(source, target, { sourceIsDirectory: false, readonly: host.rootfs.readonly }));
   const asked = config.mounts.map((mount) => {
     if (!path.isAbsolute(mount.containerPath)) throw invalidArgument(`mount target "${mount.containerPath}" is not an absolute path`);
+    checkProcMount(path.normalize(mount.containerPath), mount.hostPath);
     const volume = host.imageVolumes?.get(mount.containerPath);
     if (mount.image !== undefined && volume !== undefined) return planImageMount(mount.containerPath, volume, idMaps !== undefined);
     if (mount.hostPath === '') throw invalidArgument(`mount of ${mount.containerPath}: host_path is empty`);

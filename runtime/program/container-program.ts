@@ -18,6 +18,7 @@ import {
   addIdmappedLayers,
   addImageSource,
   addMask,
+  addNothing,
   addOpenTree,
   addOverlay,
   addPivot,
@@ -128,6 +129,7 @@ function addInit(
   addPivot(p);
   const targets = new Targets(p);
   addDev(p, spec, sources, targets);
+  const nothing = addNothing(p);
   const master = spec.process.terminal ? addTerminal(p) : undefined;
   addSysMounts(p, spec, sources, sys, targets);
   // /proc comes after everything that resolves a path: with the host's PIDs in it, a link of the image through /proc/1/root would leave
@@ -142,7 +144,7 @@ function addInit(
   for (const mount of spec.mounts) if (inProc(mount)) addMount(p, mount, sources, targets);
   p.phase('hidden paths');
   for (const path of spec.readonlyPaths) addReadonlyPath(p, path);
-  for (const path of spec.maskedPaths) addMask(p, path);
+  for (const path of spec.maskedPaths) addMask(p, path, nothing);
   if (spec.rootfs.readonly)
     p.op('mount_setattr', [k.AT_FDCWD, '/', 0, shown(p.words([k.MOUNT_ATTR_RDONLY, 0, 0, 0]), 'ro'), k.MOUNT_ATTR_BYTES]);
   if (!inUserns) addRlimits(p, target.recordId, spec.process);

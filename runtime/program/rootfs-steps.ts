@@ -241,17 +241,28 @@ export function addAttach(p: ProgramBuilder, mount: number, target: string, opti
   p.op('move_mount', [ref(mount), '', k.AT_FDCWD, target, flags]);
 }
 
+/** Takes the container's own /dev/null before volumes are mounted: by then a link of the image may have led one over /dev. */
+export function addNothing(p: ProgramBuilder): number {
+  const nothing = p.slot('/dev/null');
+  p.op('openat', [k.AT_FDCWD, '/dev/null', k.O_PATH | k.O_CLOEXEC, 0], { dst: nothing, note: 'what files are hidden behind' });
+  return nothing;
+}
+
 /** Hides a path: a file behind /dev/null, a directory behind an empty read-only tmpfs; what is not there needs no hiding. */
-export function addMask(p: ProgramBuilder, path: string): void {
+export function addMask(p: ProgramBuilder, path: string, nothing: number): void {
   const done = p.label();
   const directory = p.label();
+  const tree = p.slot('mask');
   const result = p.slot('result');
   const refused = p.label();
-  p.op('mount', ['/dev/null', path, 0, k.MS_BIND, 0], { dst: result, onSuccess: done, onError: refused });
+  p.op('open_tree', [ref(nothing), '', k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH], { dst: tree });
+  const attach = [ref(tree), '', k.AT_FDCWD, path, k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_SYMLINKS] as const;
+  p.op('move_mount', attach, { dst: result, onSuccess: done, onError: refused });
   p.place(refused);
   p.ifEquals(result, -k.ENOENT, done);
-  p.ifEquals(result, -k.ENOTDIR, directory);
-  p.repeat('mount', ['/dev/null', path, 0, k.MS_BIND, 0]);
+  // The kernel's word for a file on a directory.
+  p.ifEquals(result, -k.EINVAL, directory);
+  p.repeat('move_mount', attach);
   p.place(directory);
   p.op('mount', ['tmpfs', path, 'tmpfs', k.MS_RDONLY, 'size=0k,nr_inodes=2']);
   p.place(done);
