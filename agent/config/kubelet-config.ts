@@ -16,7 +16,6 @@ export interface KubeletConfig {
   readonly podCidr?: string;
   readonly readOnlyPort?: number;
   readonly containerRuntimeEndpoint?: string;
-  readonly streamingConnectionIdleTimeoutMs?: number;
 }
 
 export interface ConfigProblem extends FieldProblem {
@@ -106,22 +105,19 @@ function toConfig(value: Record<string, unknown>, report: (fieldPath: string, me
   if (readOnlyPort !== undefined && (readOnlyPort < 0 || readOnlyPort > 65535)) {
     report('readOnlyPort', `${readOnlyPort} is not a port; ports are 1 to 65535, and 0 switches it off`);
   }
-  const duration = (name: string) => {
-    const written = text(name);
-    const ms = written === undefined ? undefined : parseDurationMs(written);
-    if (written !== undefined && (ms === undefined || ms < 0))
-      report(name, `${JSON.stringify(written)} is not a duration; write it like 20s or 1m30s`);
-    return ms === 0 ? undefined : ms;
-  };
+  const frequency = text('fileCheckFrequency');
+  const frequencyMs = frequency === undefined ? undefined : parseDurationMs(frequency);
+  if (frequency !== undefined && (frequencyMs === undefined || frequencyMs < 0)) {
+    report('fileCheckFrequency', `${JSON.stringify(frequency)} is not a duration; write it like 20s or 1m30s`);
+  }
   return withoutAbsent({
     staticPodPath: text('staticPodPath'),
-    fileCheckFrequencyMs: duration('fileCheckFrequency'),
+    fileCheckFrequencyMs: frequencyMs === 0 ? undefined : frequencyMs,
     podLogsDir: text('podLogsDir'),
     cgroupRoot: text('cgroupRoot'),
     podCidr: text('podCIDR'),
     readOnlyPort,
     containerRuntimeEndpoint: text('containerRuntimeEndpoint'),
-    streamingConnectionIdleTimeoutMs: duration('streamingConnectionIdleTimeout'),
   });
 }
 

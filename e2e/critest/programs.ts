@@ -14,7 +14,6 @@ export interface Programs {
   readonly applets: readonly string[];
   readonly nginx: string;
   readonly effectiveUid: string;
-  readonly pause: string;
 }
 
 /** missing: one sentence for the skipped test. */
@@ -26,11 +25,9 @@ export async function ensurePrograms(): Promise<Programs | { readonly missing: s
     await withLock(path.join(directory, 'lock'), async () => {
       if (!fs.existsSync(busybox)) await buildBusybox(directory, busybox);
     });
-    const [nginx = '', effectiveUid = '', pause = ''] = await Promise.all(
-      ['nginx', 'effective-uid', 'pause'].map((name) => compile(name, directory)),
-    );
+    const [nginx, effectiveUid] = await Promise.all([compile('nginx', directory), compile('effective-uid', directory)]);
     const { stdout } = await exec(busybox, ['--list']);
-    return { busybox, applets: stdout.trim().split('\n'), nginx, effectiveUid, pause };
+    return { busybox, applets: stdout.trim().split('\n'), nginx, effectiveUid };
   } catch (error) {
     const [line] = (error instanceof Error ? error.message : String(error)).trim().split('\n').slice(-1);
     return { missing: `the programs of critest's images cannot be built (needs gcc, make, bzip2 and Debian's source packages): ${line}` };

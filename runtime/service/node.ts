@@ -1,7 +1,6 @@
 // Owns the calls about the runtime itself: Version, Status, RuntimeConfig, UpdateRuntimeConfig, GetContainerEvents.
 import { CgroupDriver } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
-import { findUserNamespaceObstacle } from '../process/id-mapping.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 
 export const RUNTIME_NAME = 'tskubelet';
@@ -9,15 +8,6 @@ export const RUNTIME_NAME = 'tskubelet';
 const HANDLERS = ['', RUNTIME_NAME];
 
 export function nodeHandlers(context: RuntimeContext): CriHandlers {
-  let obstacle: Promise<string | undefined> | undefined;
-  /** Tried once, when someone asks: what a kernel offers does not change. */
-  const userNamespaces = async (): Promise<boolean> => {
-    obstacle ??= findUserNamespaceObstacle(context.events, context.nextRecordId(), context.paths.images).then((found) => {
-      if (found !== undefined) context.logger.info({ obstacle: found }, 'pods cannot have user namespaces on this host');
-      return found;
-    });
-    return (await obstacle) === undefined;
-  };
   return {
     version: async () => ({
       version: '0.1.0',
@@ -27,7 +17,6 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
     }),
     status: async ({ verbose }) => {
       const network = context.network.status();
-      const features = { recursiveReadOnlyMounts: true, userNamespaces: await userNamespaces() };
       return {
         status: {
           conditions: [
@@ -36,8 +25,8 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
           ],
         },
         info: verbose ? { config: JSON.stringify(renderConfig(context)) } : {},
-        runtimeHandlers: HANDLERS.map((name) => ({ name, features })),
-        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
+        runtimeHandlers: HANDLERS.map((name) => ({ name, features: { recursiveReadOnlyMounts: true, userNamespaces: false } })),
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: false },
       };
     },
     runtimeConfig: async () => ({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),

@@ -1,8 +1,0 @@
-/* Waits for ever, as pause images do. */
-#include <unistd.h>
-
-int main(void)
-{
-    for (;;)
-        pause();
-}
