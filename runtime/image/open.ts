@@ -33,7 +33,9 @@ export interface ImageStoreOptions {
 export async function openImageStore(options: ImageStoreOptions): Promise<ImageStore> {
   const { dir, runDir, logger, registryConfigDir } = options;
   const ingestDir = path.join(dir, 'ingest');
-  await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
+  await fs.promises.mkdir(dir, { recursive: true, mode: 0o700 });
+  // Containers and images bring setuid programs: no user of the host may find a way to them (CVE-2021-41103).
+  await fs.promises.chmod(dir, 0o700);
   const content = createContentStore(path.join(dir, 'content'));
   const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId());
   const pool = createUnpackPool();
