@@ -30,6 +30,7 @@ import { imageHandlers } from './service/images.ts';
 import { createLifecycleEvents } from './service/lifecycle-events.ts';
 import { nodeHandlers } from './service/node.ts';
 import { sandboxHandlers } from './service/sandboxes.ts';
+import { statsHandlers } from './service/stats.ts';
 import { streamHandlers, streamingCallHandlers } from './service/streams.ts';
 import { bootId } from './state/process-identity.ts';
 import { openStreamingServer, type StreamingListen } from './streaming/server.ts';
@@ -150,6 +151,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         ...nodeHandlers(context),
         ...sandboxHandlers(context),
         ...containerHandlers(context),
+        ...statsHandlers(context),
         ...imageHandlers(context),
         ...imageAdminHandlers(context),
         ...streamingCallHandlers(context, streaming),

@@ -4,7 +4,16 @@ import { CommandError } from '../error.ts';
 import type { Flags } from './flags.ts';
 
 export function flagsOf(config: KubeletConfig): Flags {
-  const { staticPodPath, fileCheckFrequencyMs, podLogsDir, cgroupRoot, podCidr, readOnlyPort, containerRuntimeEndpoint } = config;
+  const {
+    staticPodPath,
+    fileCheckFrequencyMs,
+    podLogsDir,
+    cgroupRoot,
+    podCidr,
+    readOnlyPort,
+    containerRuntimeEndpoint,
+    streamingConnectionIdleTimeoutMs,
+  } = config;
   return {
     ...(staticPodPath === undefined ? {} : { manifests: [staticPodPath] }),
     ...(fileCheckFrequencyMs === undefined ? {} : { 'file-check-frequency': `${fileCheckFrequencyMs}ms` }),
@@ -12,6 +21,9 @@ export function flagsOf(config: KubeletConfig): Flags {
     ...(cgroupRoot === undefined ? {} : { 'cgroup-root': cgroupRoot }),
     ...(podCidr === undefined ? {} : { 'pod-cidr': podCidr }),
     ...(readOnlyPort === undefined ? {} : { 'read-only-port': String(readOnlyPort) }),
+    ...(streamingConnectionIdleTimeoutMs === undefined
+      ? {}
+      : { 'streaming-connection-idle-timeout': `${streamingConnectionIdleTimeoutMs}ms` }),
     ...(containerRuntimeEndpoint === undefined ? {} : { 'container-runtime-endpoint': containerRuntimeEndpoint }),
   };
 }

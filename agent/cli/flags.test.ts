@@ -49,6 +49,7 @@ test('settings are the defaults of the design', () => {
       podCidrs: ['10.244.0.0/24'],
       cgroupRoot: undefined,
       registryConfigDir: undefined,
+      streaming: {},
       readOnlyAddress: '127.0.0.1',
       readOnlyPort: 10255,
       logFormat: 'text',
@@ -78,6 +79,10 @@ for (const [flags, message] of [
   [{ 'node-name': 'my node' }, /--node-name "my node" is no name for a node/],
   [{ 'cri-socket': 'tcp://x' }, /only unix sockets/],
   [{ 'file-check-frequency': '5' }, /expected a duration such as 20s/],
+  [{ 'streaming-address': 'here' }, /--streaming-address here: expected an IP address/],
+  [{ 'streaming-port': '70000' }, /--streaming-port 70000: expected a whole number from 0 to 65535/],
+  [{ 'streaming-tls-cert-file': '/c' }, /--streaming-tls-cert-file needs --streaming-tls-private-key-file/],
+  [{ 'streaming-tls-private-key-file': '/k' }, /--streaming-tls-private-key-file needs --streaming-tls-cert-file/],
   [{ manifests: ['https://x/y.yaml'] }, /URLs are not served by this version/],
   [{ v: 'loud' }, /--v loud: expected a whole number/],
 ] satisfies [Flags, RegExp][])

@@ -22,6 +22,23 @@ export const NODE_FLAGS = {
   'cgroup-root': { type: 'string', value: 'PATH', help: 'cgroup of everything of this node (default / or the delegated one)' },
   'pod-cidr': { type: 'string', value: 'CIDR', help: 'pod addresses: an IPv4 range, or an IPv4 and an IPv6 range (default 10.244.0.0/24)' },
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
+  'streaming-address': {
+    type: 'string',
+    value: 'IP',
+    help: 'address of exec, attach and port-forward of our own runtime (default 127.0.0.1)',
+  },
+  'streaming-port': { type: 'string', value: 'PORT', help: 'their port (default 0, a free one)' },
+  'streaming-tls-cert-file': {
+    type: 'string',
+    value: 'FILE',
+    help: 'serve them over TLS with this certificate (PEM, its chain behind it)',
+  },
+  'streaming-tls-private-key-file': { type: 'string', value: 'FILE', help: "that certificate's key (PEM)" },
+  'streaming-connection-idle-timeout': {
+    type: 'string',
+    value: 'DURATION',
+    help: 'end of such a connection on which nothing comes or goes (default 4h)',
+  },
   'read-only-address': { type: 'string', value: 'IP', help: 'address of /pods, /healthz and /metrics (default 127.0.0.1)' },
   'read-only-port': { type: 'string', value: 'PORT', help: 'their port; 0 switches it off (default 10255)' },
   'file-check-frequency': { type: 'string', value: 'DURATION', help: 'how often manifests are looked at without an event (default 20s)' },

@@ -1,6 +1,17 @@
 // What the command line needs of the runtime: agent/ may not import runtime/, so main.ts hands this in. Loaded when it is asked for.
 import type { Logger } from '../../runtime/logger.ts';
 
+/** Where exec, attach and port-forward are served. */
+export interface StreamingListen {
+  /** 127.0.0.1 unless said otherwise. */
+  readonly address?: string;
+  /** A free one unless said otherwise. */
+  readonly port?: number;
+  /** PEM files. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string };
+  readonly idleMs?: number;
+}
+
 export interface RuntimeStart {
   readonly rootDir: string;
   readonly runDir: string;
@@ -10,6 +21,7 @@ export interface RuntimeStart {
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   readonly allowNoLimits: boolean;
+  readonly streaming?: StreamingListen;
 }
 
 export interface EmbeddedRuntime {

@@ -1,9 +1,11 @@
 // Owns where this invocation's node is: directories and sockets from flags, the config file and defaults.
+import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { parseDurationMs } from '../config/duration.ts';
 import { usageError } from '../error.ts';
 import { type Flags, numberFlag } from './flags.ts';
+import type { StreamingListen } from './runtime-half.ts';
 
 export interface Settings {
   readonly nodeName: string;
@@ -79,6 +81,7 @@ export interface NodeSettings extends Settings {
   readonly podCidrs: readonly string[];
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
+  readonly streaming: StreamingListen;
   readonly readOnlyAddress: string;
   readonly readOnlyPort: number;
   readonly logFormat: 'text' | 'json';
@@ -100,6 +103,7 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     podCidrs: (flags['pod-cidr'] ?? DEFAULTS['pod-cidr']).split(',').map((cidr) => cidr.trim()),
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
+    streaming: readStreaming(flags),
     readOnlyAddress: flags['read-only-address'] ?? DEFAULTS['read-only-address'],
     readOnlyPort: numberFlag(flags, 'read-only-port', { min: 0, max: 65535 }) ?? Number(DEFAULTS['read-only-port']),
     logFormat: format,
@@ -109,7 +113,26 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
   };
 }
 
-function durationFlag(flags: Flags, name: 'file-check-frequency'): number | undefined {
+function readStreaming(flags: Flags): StreamingListen {
+  const port = numberFlag(flags, 'streaming-port', { min: 0, max: 65535 });
+  const idleMs = durationFlag(flags, 'streaming-connection-idle-timeout');
+  const { 'streaming-address': address, 'streaming-tls-cert-file': certFile, 'streaming-tls-private-key-file': keyFile } = flags;
+  if (address !== undefined && net.isIP(address) === 0) throw usageError(`--streaming-address ${address}: expected an IP address`);
+  if ((certFile === undefined) !== (keyFile === undefined))
+    throw usageError(
+      `--streaming-tls-${certFile === undefined ? 'private-key' : 'cert'}-file needs --streaming-tls-${certFile === undefined ? 'cert' : 'private-key'}-file beside it`,
+    );
+  return {
+    ...(address === undefined ? {} : { address }),
+    ...(port === undefined ? {} : { port }),
+    ...(idleMs === undefined ? {} : { idleMs }),
+    ...(certFile === undefined || keyFile === undefined
+      ? {}
+      : { tls: { certFile: absolute('streaming-tls-cert-file', certFile), keyFile: absolute('streaming-tls-private-key-file', keyFile) } }),
+  };
+}
+
+function durationFlag(flags: Flags, name: 'file-check-frequency' | 'streaming-connection-idle-timeout'): number | undefined {
   const text = flags[name];
   const ms = text === undefined ? undefined : parseDurationMs(text);
   if (text !== undefined && (ms === undefined || ms <= 0)) throw usageError(`--${name} ${text}: expected a duration such as 20s or 1m`);

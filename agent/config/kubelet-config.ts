@@ -16,6 +16,7 @@ export interface KubeletConfig {
   readonly podCidr?: string;
   readonly readOnlyPort?: number;
   readonly containerRuntimeEndpoint?: string;
+  readonly streamingConnectionIdleTimeoutMs?: number;
 }
 
 export interface ConfigProblem extends FieldProblem {
@@ -105,19 +106,22 @@ function toConfig(value: Record<string, unknown>, report: (fieldPath: string, me
   if (readOnlyPort !== undefined && (readOnlyPort < 0 || readOnlyPort > 65535)) {
     report('readOnlyPort', `${readOnlyPort} is not a port; ports are 1 to 65535, and 0 switches it off`);
   }
-  const frequency = text('fileCheckFrequency');
-  const frequencyMs = frequency === undefined ? undefined : parseDurationMs(frequency);
-  if (frequency !== undefined && (frequencyMs === undefined || frequencyMs < 0)) {
-    report('fileCheckFrequency', `${JSON.stringify(frequency)} is not a duration; write it like 20s or 1m30s`);
-  }
+  const duration = (name: string) => {
+    const written = text(name);
+    const ms = written === undefined ? undefined : parseDurationMs(written);
+    if (written !== undefined && (ms === undefined || ms < 0))
+      report(name, `${JSON.stringify(written)} is not a duration; write it like 20s or 1m30s`);
+    return ms === 0 ? undefined : ms;
+  };
   return withoutAbsent({
     staticPodPath: text('staticPodPath'),
-    fileCheckFrequencyMs: frequencyMs === 0 ? undefined : frequencyMs,
+    fileCheckFrequencyMs: duration('fileCheckFrequency'),
     podLogsDir: text('podLogsDir'),
     cgroupRoot: text('cgroupRoot'),
     podCidr: text('podCIDR'),
     readOnlyPort,
     containerRuntimeEndpoint: text('containerRuntimeEndpoint'),
+    streamingConnectionIdleTimeoutMs: duration('streamingConnectionIdleTimeout'),
   });
 }
 

@@ -15,6 +15,7 @@ export const configObjects: Readonly<Record<string, ObjectSchema>> = {
       podLogsDir: 'string',
       readOnlyPort: 'int32',
       staticPodPath: 'string',
+      streamingConnectionIdleTimeout: 'string',
     },
     later: {
       address: later('string'),
@@ -118,7 +119,6 @@ export const configObjects: Readonly<Record<string, ObjectSchema>> = {
       singleProcessOOMKill: later('bool'),
       staticPodURL: later('string'),
       staticPodURLHeader: later('any'),
-      streamingConnectionIdleTimeout: later('string'),
       syncFrequency: later('string'),
       systemCgroups: later('string'),
       systemReserved: later('map[quantity]'),

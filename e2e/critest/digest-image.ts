@@ -10,7 +10,7 @@ export function digestImage(): Image {
     repository: 'k8s-staging-cri-tools/test-image-digest',
     tags: ['latest'],
     format: 'docker',
-    layers: [layerOf({ 'test-image-digest': { content: '' } })],
+    layers: [layerOf({ 'test-image-digest': { content: 'pulled by digest\n' } })],
     run: { Cmd: ['/test-image-digest'] },
   };
 }

@@ -34,7 +34,7 @@ function baseLayer(busybox: string, applets: readonly string[], work: string): B
   return archiveOf(root);
 }
 
-export function planImages({ busybox, applets, nginx, effectiveUid }: Programs, work: string): readonly Image[] {
+export function planImages({ busybox, applets, nginx, effectiveUid, pause }: Programs, work: string): readonly Image[] {
   const base = baseLayer(busybox, applets, work);
   const tools = 'k8s-staging-cri-tools/';
   const tests = 'e2e-test-images/';
@@ -75,6 +75,13 @@ export function planImages({ busybox, applets, nginx, effectiveUid }: Programs, 
     image('docker', `${tools}test-image-user-uid-group`, ['latest'], { User: '1003:1004' }),
     image('docker', `${tools}test-image-user-username-group`, ['latest'], { User: 'www-data:1004' }),
     image('oci', `${tools}test-image-predefined-group`, ['latest'], { User: '1000' }, [layerOf(groups)]),
+    {
+      repository: 'pause',
+      tags: ['3.9', '3.10'],
+      format: 'docker',
+      layers: [layerOf({ pause: { content: fs.readFileSync(pause), mode: 0o755 } })],
+      run: { Entrypoint: ['/pause'], User: '65535:65535' },
+    },
     digestImage(),
   ];
 }

@@ -14,6 +14,7 @@ export interface Programs {
   readonly applets: readonly string[];
   readonly nginx: string;
   readonly effectiveUid: string;
+  readonly pause: string;
 }
 
 /** missing: one sentence for the skipped test. */
@@ -25,9 +26,11 @@ export async function ensurePrograms(): Promise<Programs | { readonly missing: s
     await withLock(path.join(directory, 'lock'), async () => {
       if (!fs.existsSync(busybox)) await buildBusybox(directory, busybox);
     });
-    const [nginx, effectiveUid] = await Promise.all([compile('nginx', directory), compile('effective-uid', directory)]);
+    const [nginx = '', effectiveUid = '', pause = ''] = await Promise.all(
+      ['nginx', 'effective-uid', 'pause'].map((name) => compile(name, directory)),
+    );
     const { stdout } = await exec(busybox, ['--list']);
-    return { busybox, applets: stdout.trim().split('\n'), nginx, effectiveUid };
+    return { busybox, applets: stdout.trim().split('\n'), nginx, effectiveUid, pause };
   } catch (error) {
     const [line] = (error instanceof Error ? error.message : String(error)).trim().split('\n').slice(-1);
     return { missing: `the programs of critest's images cannot be built (needs gcc, make, bzip2 and Debian's source packages): ${line}` };

@@ -107,7 +107,7 @@ test('planCgroup lists what v1 cannot express', () => {
 
 test('planCgroup names the v1 controllers to join, and none of cgroup2', () => {
   const plan = planCgroup({ memoryLimitBytes: 1n, pidsLimit: 1n, hugepageLimits: { '2MB': 1n } }, hybrid);
-  assert.deepEqual(plan.controllers, ['memory', 'pids']);
+  assert.deepEqual(plan.controllers, ['memory', 'pids', 'blkio']);
   assert.deepEqual(planCgroup({ memoryLimitBytes: 1n }, v2).controllers, []);
 });
 

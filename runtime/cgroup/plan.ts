@@ -5,6 +5,9 @@ const SHARES_MIN = 2n;
 const SHARES_MAX = 262144n;
 const DEFAULT_PERIOD_US = 100_000n;
 
+/** Joined on v1 though nothing be limited: they count what statistics tell. */
+const COUNTED = ['memory', 'pids', 'cpuacct', 'blkio'];
+
 /** cgroup2 files that place or kill processes: no resources, so not for Resources.unified. */
 const NOT_RESOURCES = new Set(['cgroup.procs', 'cgroup.threads', 'cgroup.kill', 'cgroup.type', 'cgroup.subtree_control', 'cgroup.freeze']);
 
@@ -111,9 +114,6 @@ function planUnified(draft: Draft, files: Readonly<Record<string, string>>): voi
     } else if (file === 'io.max' && controllerVersion(draft.host, 'io') === undefined && draft.host.v1.blkio !== undefined) {
       for (const [v1File, text] of value.split('\n').filter(Boolean).flatMap(throttle))
         draft.writes.push({ controller: 'blkio', file: v1File, value: text });
-    } else if (file === 'io.max') {
-      // The kernel takes one device per write.
-      for (const line of value.split('\n').filter(Boolean)) draft.express(controller, file, line, undefined);
     } else draft.express(controller, file, value, undefined);
   }
 }
@@ -133,10 +133,12 @@ export function planCgroup(resources: Resources, host: CgroupHost): CgroupPlan {
     draft.express('hugetlb', `hugetlb.${size}.max`, limit(bytes), [[`hugetlb.${size}.limit_in_bytes`, v1Limit(bytes)]]);
   }
   planUnified(draft, resources.unified ?? {});
-  const controllers = [...new Set(draft.writes.map(({ controller }) => controller))];
+  const controllers = [...new Set([...draft.writes.map(({ controller }) => controller), ...COUNTED])];
   return {
     writes: draft.writes,
-    controllers: controllers.filter((controller) => controllerVersion(host, controller) === 1),
+    controllers: controllers.filter(
+      (controller) => controllerVersion(host, controller) === 1 && !(controller === 'cpuacct' && host.unified),
+    ),
     unexpressed: draft.unexpressed,
   };
 }

@@ -3,15 +3,24 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { hasCode } from '../linux/errno.ts';
 import type { Cgroup } from './cgroup.ts';
+import { type HugetlbStats, readHugetlb } from './hugetlb-stats.ts';
+import { type DeviceIo, readIo } from './io-stats.ts';
+import { type PressureStats, readPressure } from './pressure.ts';
+import { readFile as read } from './read-file.ts';
 
 export interface CgroupStats {
   readonly cpu?: CpuStats;
   readonly memory?: MemoryStats;
   readonly pids?: PidsStats;
+  readonly io?: readonly DeviceIo[];
+  readonly pressure: PressureStats;
+  readonly hugetlb: readonly HugetlbStats[];
 }
 
 export interface CpuStats {
   readonly usageNs: bigint;
+  readonly userNs?: bigint;
+  readonly systemNs?: bigint;
   /** Absent where no quota can be set. */
   readonly throttling?: { readonly periods: bigint; readonly throttledPeriods: bigint; readonly throttledNs: bigint };
 }
@@ -26,6 +35,21 @@ export interface MemoryStats {
   readonly limitBytes?: bigint;
   readonly pageFaults: bigint;
   readonly majorPageFaults: bigint;
+  /** Page cache. */
+  readonly cacheBytes: bigint;
+  readonly mappedFileBytes: bigint;
+  readonly activeFileBytes: bigint;
+  readonly inactiveFileBytes: bigint;
+  readonly refaultAnon: bigint;
+  readonly refaultFile: bigint;
+  /** Kernel memory charged to it; absent where the kernel does not tell. */
+  readonly kernelBytes?: bigint;
+  /** Highest usage so far; memory.peak is of Linux 5.19. */
+  readonly maxUsageBytes?: bigint;
+  /** How often an allocation met the limit. */
+  readonly limitHits: bigint;
+  /** Absent where the kernel counts no swap. */
+  readonly swap?: { readonly usageBytes: bigint; readonly limitBytes?: bigint };
   /** Processes killed for want of memory since the cgroup was made. */
   readonly oomKills: bigint;
 }
@@ -54,32 +78,27 @@ function parseLimit(text: string): bigint | undefined {
   return BigInt(value) >= V1_UNLIMITED ? undefined : BigInt(value);
 }
 
-async function read(directory: string | undefined, file: string): Promise<string | undefined> {
-  if (directory === undefined) return undefined;
-  try {
-    return await fs.promises.readFile(path.join(directory, file), 'utf8');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENODEV')) return undefined;
-    throw error;
-  }
-}
-
 async function readCpu({ unifiedDir, v1Dirs }: Cgroup): Promise<CpuStats | undefined> {
   // cgroup2 counts CPU time of every cgroup, with or without the cpu controller.
-  const [unified, v1, acct] = await Promise.all([
+  const acct = unifiedDir === undefined ? v1Dirs.cpuacct : undefined;
+  const [unified, v1, ...times] = await Promise.all([
     read(unifiedDir, 'cpu.stat'),
     read(v1Dirs.cpu, 'cpu.stat'),
-    unifiedDir === undefined ? read(v1Dirs.cpuacct, 'cpuacct.usage') : undefined,
+    ...['cpuacct.usage', 'cpuacct.usage_user', 'cpuacct.usage_sys'].map((file) => read(acct, file)),
   ]);
   const fields = parseFlatKeyed(unified ?? '');
-  const usage = fields.get('usage_usec');
-  const usageNs = usage !== undefined ? usage * 1000n : acct === undefined ? undefined : BigInt(acct.trim());
+  const [usageNs, userNs, systemNs] = ['usage_usec', 'user_usec', 'system_usec'].map((field, i) => {
+    const us = fields.get(field);
+    const ns = times[i]?.trim();
+    return us !== undefined ? us * 1000n : ns === undefined ? undefined : BigInt(ns);
+  });
   if (usageNs === undefined) return undefined;
+  const used = { usageNs, ...(userNs === undefined ? {} : { userNs }), ...(systemNs === undefined ? {} : { systemNs }) };
   const quota = v1 === undefined ? fields : parseFlatKeyed(v1);
   const periods = quota.get('nr_periods');
-  if (periods === undefined) return { usageNs };
+  if (periods === undefined) return used;
   const throttledNs = quota.get('throttled_time') ?? (quota.get('throttled_usec') ?? 0n) * 1000n;
-  return { usageNs, throttling: { periods, throttledPeriods: quota.get('nr_throttled') ?? 0n, throttledNs } };
+  return { ...used, throttling: { periods, throttledPeriods: quota.get('nr_throttled') ?? 0n, throttledNs } };
 }
 
 interface MemoryFiles {
@@ -90,6 +109,11 @@ interface MemoryFiles {
   /** v1 counts the cgroup alone under the plain names and the tree under "total_". */
   readonly prefix: '' | 'total_';
   readonly anon: string;
+  readonly cache: string;
+  readonly mapped: string;
+  readonly peak: string;
+  readonly swapUsage: string;
+  readonly swapLimit: string;
 }
 
 function memoryFiles({ unifiedDir, v1Dirs }: Cgroup): MemoryFiles | undefined {
@@ -102,22 +126,55 @@ function memoryFiles({ unifiedDir, v1Dirs }: Cgroup): MemoryFiles | undefined {
       events: 'memory.oom_control',
       prefix: 'total_',
       anon: 'rss',
+      cache: 'cache',
+      mapped: 'mapped_file',
+      peak: 'memory.max_usage_in_bytes',
+      swapUsage: 'memory.memsw.usage_in_bytes',
+      swapLimit: 'memory.memsw.limit_in_bytes',
     };
   if (unifiedDir === undefined) return undefined;
-  return { directory: unifiedDir, usage: 'memory.current', limit: 'memory.max', events: 'memory.events', prefix: '', anon: 'anon' };
+  return {
+    directory: unifiedDir,
+    usage: 'memory.current',
+    limit: 'memory.max',
+    events: 'memory.events',
+    prefix: '',
+    anon: 'anon',
+    cache: 'file',
+    mapped: 'file_mapped',
+    peak: 'memory.peak',
+    swapUsage: 'memory.swap.current',
+    swapLimit: 'memory.swap.max',
+  };
 }
 
 async function readMemory(cgroup: Cgroup): Promise<MemoryStats | undefined> {
   const files = memoryFiles(cgroup);
-  const [usage, limit, stat, events] = await Promise.all(
-    [files?.usage, files?.limit, 'memory.stat', files?.events].map((file) => read(files?.directory, file ?? '')),
+  if (files === undefined) return undefined;
+  const v1 = files.prefix !== '';
+  const [usage, stat, limit, events, peak, kernel, failures, swapUsage, swapLimit] = await Promise.all(
+    [
+      files.usage,
+      'memory.stat',
+      files.limit,
+      files.events,
+      files.peak,
+      'memory.kmem.usage_in_bytes',
+      'memory.failcnt',
+      files.swapUsage,
+      files.swapLimit,
+    ].map((file) => read(files.directory, file)),
   );
-  if (files === undefined || usage === undefined || stat === undefined) return undefined;
+  if (usage === undefined || stat === undefined) return undefined;
   const fields = parseFlatKeyed(stat);
+  const counted = parseFlatKeyed(events ?? '');
   const field = (name: string) => fields.get(files.prefix + name) ?? 0n;
   const usageBytes = BigInt(usage.trim());
   const inactive = field('inactive_file');
   const limitBytes = parseLimit(limit ?? '');
+  const kernelBytes = v1 ? (kernel === undefined ? undefined : BigInt(kernel.trim())) : fields.get('kernel');
+  const swap =
+    swapUsage === undefined ? undefined : computeSwap(v1 ? field('swap') : BigInt(swapUsage.trim()), swapLimit, v1 ? limitBytes : 0n);
   return {
     usageBytes,
     workingSetBytes: usageBytes > inactive ? usageBytes - inactive : 0n,
@@ -125,8 +182,25 @@ async function readMemory(cgroup: Cgroup): Promise<MemoryStats | undefined> {
     ...(limitBytes === undefined ? {} : { limitBytes }),
     pageFaults: field('pgfault'),
     majorPageFaults: field('pgmajfault'),
-    oomKills: parseFlatKeyed(events ?? '').get('oom_kill') ?? 0n,
+    cacheBytes: field(files.cache),
+    mappedFileBytes: field(files.mapped),
+    activeFileBytes: field('active_file'),
+    inactiveFileBytes: inactive,
+    refaultAnon: field('workingset_refault_anon'),
+    refaultFile: field('workingset_refault_file'),
+    ...(kernelBytes === undefined ? {} : { kernelBytes }),
+    ...(peak === undefined ? {} : { maxUsageBytes: BigInt(peak.trim()) }),
+    limitHits: v1 ? BigInt(failures?.trim() ?? 0) : (counted.get('max') ?? 0n),
+    ...(swap === undefined ? {} : { swap }),
+    oomKills: counted.get('oom_kill') ?? 0n,
   };
+}
+
+/** v1 limits memory and swap together: what swap may take is the rest above the memory limit. */
+function computeSwap(usageBytes: bigint, limit: string | undefined, memoryLimit: bigint | undefined): NonNullable<MemoryStats['swap']> {
+  const most = parseLimit(limit ?? '');
+  if (most === undefined || memoryLimit === undefined) return { usageBytes };
+  return { usageBytes, limitBytes: most > memoryLimit ? most - memoryLimit : 0n };
 }
 
 async function readPids({ unifiedDir, v1Dirs }: Cgroup): Promise<PidsStats | undefined> {
@@ -137,10 +211,17 @@ async function readPids({ unifiedDir, v1Dirs }: Cgroup): Promise<PidsStats | und
   return { current: BigInt(current.trim()), ...(limit === undefined ? {} : { limit }) };
 }
 
-/** Usage of a cgroup and all below it. A cgroup that is gone gives an empty object. */
+/** Usage of a cgroup and all below it. A cgroup that is gone counts nothing. */
 export async function readStats(cgroup: Cgroup): Promise<CgroupStats> {
-  const [cpu, memory, pids] = await Promise.all([readCpu(cgroup), readMemory(cgroup), readPids(cgroup)]);
-  return { ...(cpu && { cpu }), ...(memory && { memory }), ...(pids && { pids }) };
+  const [cpu, memory, pids, io, pressure, hugetlb] = await Promise.all([
+    readCpu(cgroup),
+    readMemory(cgroup),
+    readPids(cgroup),
+    readIo(cgroup),
+    readPressure(cgroup),
+    readHugetlb(cgroup),
+  ]);
+  return { ...(cpu && { cpu }), ...(memory && { memory }), ...(pids && { pids }), ...(io && { io }), pressure, hugetlb };
 }
 
 /** The file that counts OOM kills of a cgroup, if its memory is counted. */

@@ -9,10 +9,11 @@ import { createRollback } from '../rollback.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { nowNs } from '../time.ts';
 import { Container } from './container.ts';
-import { findSpec } from './find-spec.ts';
+import { findSpec, prepareRootfs } from './find-spec.ts';
+import { checkIdMappedMounts } from './id-mapped-mounts.ts';
+import { imageReferences, makeImageVolumePlaces } from './image-volumes.ts';
 import { planLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
-import { resolveContainer } from './resolve.ts';
 
 export async function createContainer(
   context: RuntimeContext,
@@ -29,6 +30,7 @@ export async function createContainer(
   const logPath = planLogPath(sandboxConfig.logDirectory || sandbox.record.config.logDirectory, config.logPath);
   const image = await findImage(context, config);
   checkTarget(context, sandbox, config);
+  await findVolumeImages(context, config);
 
   const key = containerKey(metadata, sandboxName);
   const holder = context.names.get(key);
@@ -60,11 +62,11 @@ export async function createContainer(
     container.change({});
     context.faultPoint('container recorded');
     rollback.add('snapshot', () => context.images.removeSnapshot(id));
-    const snapshot = await context.images.prepareSnapshot(id, image.id);
+    makeImageVolumePlaces(context.paths, id, config);
+    await prepareRootfs(context, container, sandbox);
     context.faultPoint('container snapshot prepared');
-    container.change(await resolveContainer(container.record, sandbox.record.config, { image, snapshot, host: context.cgroups.host }));
     // Planned once now, so that what is wrong is told by create and not by start.
-    await findSpec(context, container, sandbox);
+    checkIdMappedMounts(await findSpec(context, container, sandbox), sandbox.record.pause?.pid);
     container.change({ state: 'created', phases: { create: performance.now() - startedMs } });
     context.faultPoint('container created');
     return container;
@@ -82,6 +84,13 @@ async function findImage(context: RuntimeContext, config: ContainerConfig): Prom
   const image = await context.images.status(reference);
   if (image === undefined) throw notFound(`image "${reference}" is not on this machine: pull it first`);
   return image;
+}
+
+/** Looked up before anything is made: host images are assembled when they are asked for. */
+async function findVolumeImages({ images }: RuntimeContext, config: ContainerConfig): Promise<void> {
+  for (const reference of imageReferences(config))
+    if ((await images.status(reference)) === undefined)
+      throw notFound(`image "${reference}" of an image volume is not on this machine: pull it first`);
 }
 
 /** A target container for its PID namespace must run in the same sandbox. */

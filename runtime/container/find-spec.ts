@@ -4,27 +4,27 @@ import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { openCgroup, procsFiles } from '../cgroup/apply.ts';
 import type { RuntimeContext } from '../context.ts';
 import { notFound } from '../errors.ts';
+import type { Snapshot } from '../image/store.ts';
 import { listHostDevices } from '../process/host-devices.ts';
+import { defaultSeccompFilter } from '../program/seccomp.ts';
 import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
 import { modeOf } from '../sandbox/modes.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
-import { planRlimits } from './annotations.ts';
 import type { Container } from './container.ts';
 import { findDevices } from './devices.ts';
+import { findImageVolumes, imageReferences } from './image-volumes.ts';
 import { isDirectory } from './mount-source.ts';
-import { planSeccomp } from './seccomp.ts';
-import { hasSelinux, planSelinuxLabels } from './selinux.ts';
 import { planContainerSpec } from './spec.ts';
 import { findIdentity } from './user.ts';
+import { hostId, planIdMaps } from './user-namespace.ts';
 
 /** The spec of a created container, as a start would use it now. */
 export async function findSpec(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<ContainerSpec> {
   const { paths, images, cgroups } = context;
-  const { record } = container;
-  const { config, imageId, id } = record;
+  const { config, imageId, id } = container.record;
   const image = await images.status(imageId);
   if (image === undefined) throw notFound(`image ${imageId} of container ${id} is gone`);
-  const snapshot = await images.prepareSnapshot(id, imageId);
+  const snapshot = await prepareRootfs(context, container, sandbox);
   const sandboxConfig = sandbox.record.config;
   const hostNetwork = modeOf(sandboxConfig, 'network') === Mode.NODE;
   const sources = await Promise.all(
@@ -39,19 +39,32 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
     ['/etc/resolv.conf', `${run}/resolv.conf`],
   ]);
   return planContainerSpec(config, sandboxConfig, image.config, {
-    rootfs: { ...snapshot, mountpoint: paths.containerRootfs(id), readonly: false },
-    user: record.user ?? (await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs])),
+    rootfs: {
+      lowerDirs: snapshot.lowerDirs,
+      upperDir: snapshot.upperDir,
+      workDir: snapshot.workDir,
+      mountpoint: paths.containerRootfs(id),
+      readonly: false,
+    },
+    user: await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs]),
     sourceIsDirectory: new Map(sources),
+    imageVolumes: findImageVolumes(paths, id, config, snapshot.volumeDirs),
     devices,
     cgroup: placement(context, container),
     cgroupMount: !cgroups.enabled ? 'none' : cgroups.host.mode === 'unified' ? 'cgroup2' : 'host-bind',
     hostname: hostNetwork ? '' : sandboxConfig.hostname,
     shmSource: modeOf(sandboxConfig, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm(sandbox.id),
     sandboxFiles,
-    seccomp: planSeccomp(config.linux?.securityContext, record.seccompProfile),
-    apparmorProfile: record.apparmorProfile,
-    selinux: planSelinuxLabels(config.linux?.securityContext, hasSelinux()),
-    rlimits: planRlimits(config, sandboxConfig),
+    defaultSeccomp: defaultSeccompFilter,
+  });
+}
+
+/** Writable directories for the container's root, owned by whoever is root in it; the layers of its image and its image volumes are held. */
+export function prepareRootfs({ images }: RuntimeContext, { record }: Container, sandbox: Sandbox): Promise<Snapshot> {
+  const idMaps = planIdMaps(sandbox.record.config.linux?.securityContext?.namespaceOptions);
+  return images.prepareSnapshot(record.id, record.imageId, {
+    volumes: imageReferences(record.config),
+    ...(idMaps === undefined ? {} : { ownerUid: hostId('uid', 0, idMaps.uidMappings), ownerGid: hostId('gid', 0, idMaps.gidMappings) }),
   });
 }
 

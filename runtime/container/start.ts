@@ -19,7 +19,8 @@ import { planDeviceRules } from './devices.ts';
 import { releaseContainer, watchContainer } from './exit.ts';
 import { findSpec } from './find-spec.ts';
 import { outputStreams } from './output.ts';
-import { planResources, resourceError } from './resources.ts';
+import { planResources } from './resources.ts';
+import { hostId } from './user-namespace.ts';
 
 export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { record } = container;
@@ -41,10 +42,8 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   const { id, config, recordId, cgroupPath, phases } = container.record;
   const laps = createLaps();
   if (cgroupPath !== '') {
-    const plan = planCgroup(planResources(config.linux?.resources, container.record.unified), cgroups.host);
-    await createCgroup(cgroups.host, cgroupPath, plan).catch((error: unknown) => {
-      throw resourceError(error);
-    });
+    const plan = planCgroup(planResources(config.linux?.resources), cgroups.host);
+    await createCgroup(cgroups.host, cgroupPath, plan);
   }
   laps.lap('cgroup');
   context.faultPoint('container cgroup created');
@@ -53,7 +52,12 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   restrictDevices(context, container, spec);
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
-  await createStdio(paths.containerRun(id), { stdin: spec.keepsStdin, uid: spec.process.user.uid, gid: spec.process.user.gid });
+  const { uid, gid } = spec.process.user;
+  await createStdio(paths.containerRun(id), {
+    stdin: spec.keepsStdin,
+    uid: hostId('uid', uid, spec.uidMappings),
+    gid: hostId('gid', gid, spec.gidMappings),
+  });
   await pump.add(outputStreams(context, container));
   laps.lap('output');
   context.faultPoint('container output ready');
@@ -80,6 +84,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     state: 'running',
     startedAt: nowNs(),
     initPid: running.initPid,
+    user: spec.process.user,
     ...(shim === undefined ? {} : { shim }),
     phases: { ...phases, ...laps.phases },
   });

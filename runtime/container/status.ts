@@ -1,5 +1,5 @@
 // Owns how a container looks in CRI answers.
-import { type Container, ContainerState, type ContainerStatus, Signal } from '../../cri-proto/gen/api.ts';
+import { type Container, ContainerState, type ContainerStatus, type ContainerUser, Signal } from '../../cri-proto/gen/api.ts';
 import type { Image } from '../image/store.ts';
 import type { ContainerRecord } from './record.ts';
 
@@ -62,7 +62,13 @@ export function renderContainerStatus(record: ContainerRecord, image: Image | un
     mounts: config.mounts,
     logPath: record.logPath,
     resources: { linux: config.linux?.resources },
-    user: undefined,
+    user: renderUser(record),
     stopSignal: config.stopSignal === Signal.SIGNAL_RUNTIME_DEFAULT ? Signal.SIGNAL_SIGTERM : config.stopSignal,
   };
+}
+
+function renderUser({ user }: ContainerRecord): ContainerUser | undefined {
+  if (user === undefined) return undefined;
+  const supplementalGroups = user.additionalGids.map(BigInt);
+  return { linux: { uid: BigInt(user.uid), gid: BigInt(user.gid), supplementalGroups } };
 }

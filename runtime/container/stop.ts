@@ -1,41 +1,42 @@
 // Owns StopContainer: the stop signal once, the grace period, then SIGKILL for everything in the container.
-import { type Signal as CriSignal, Signal } from '../../cri-proto/gen/api.ts';
 import { openCgroup } from '../cgroup/apply.ts';
 import { killCgroup } from '../cgroup/processes.ts';
 import type { RuntimeContext } from '../context.ts';
-import { deadlineExceeded, invalidArgument } from '../errors.ts';
+import { deadlineExceeded } from '../errors.ts';
 import { signalNumber } from '../linux/signals.ts';
 import type { Container } from './container.ts';
+import { planStopSignal, untilTakesSignal } from './stop-signal.ts';
 
 /** How long the kernel may take to end a killed process before the call gives up (a process in disk wait takes its time). */
 const KILL_TIMEOUT_MS = 10_000;
-
-/** CRI's Signal names are the kernel's behind SIGNAL_; RUNTIME_DEFAULT leaves it to the image. */
-export function planStopSignal(requested: CriSignal, imageSignal: string): number {
-  const name = Object.entries(Signal).find(([, value]) => value === requested)?.[0];
-  const asked = requested === Signal.SIGNAL_RUNTIME_DEFAULT ? undefined : name?.replace('SIGNAL_', '');
-  const wanted = asked ?? (imageSignal || 'SIGTERM');
-  const number = signalNumber(wanted);
-  if (number === undefined) throw invalidArgument(`unknown stop signal "${wanted}"`);
-  return number;
-}
 
 /** Returns when the exit is written down. Not running is success. A second call with a shorter timeout overtakes the first. */
 export async function stopContainer(context: RuntimeContext, container: Container, timeoutS: bigint, signal: AbortSignal): Promise<void> {
   const { process, record } = container;
   if (record.state !== 'running' || process === undefined) return;
   if (timeoutS > 0n) {
-    if (!record.stopSignalSent) {
-      const image = await context.images.status(record.imageId);
-      container.change({ stopSignalSent: true });
-      process.kill(planStopSignal(record.config.stopSignal, image?.config.stopSignal ?? ''));
-    }
+    const deadline = Date.now() + Number(timeoutS) * 1000;
+    if (!record.stopSignalSent) await sendStopSignal(context, container, deadline, signal);
     context.faultPoint('container signalled');
-    if (await endedWithin(container, Number(timeoutS) * 1000, signal)) return;
+    if (await endedWithin(container, deadline - Date.now(), signal)) return;
     // The client gave up waiting: its kubelet asks again, with what is left of the grace period.
     if (signal.aborted) throw signal.reason;
   }
   await killContainerNow(context, container);
+}
+
+async function sendStopSignal({ images }: RuntimeContext, container: Container, deadline: number, abort: AbortSignal): Promise<void> {
+  const { config, imageId, initPid } = container.record;
+  const image = await images.status(imageId);
+  const number = planStopSignal(config.stopSignal, image?.config.stopSignal ?? '');
+  if (initPid !== undefined) {
+    const takes = untilTakesSignal(initPid, number, { timeoutMs: deadline - Date.now(), abort });
+    if (!(await Promise.race([takes, container.ended.then(() => false)]))) return;
+  }
+  // Another call may have been faster.
+  if (container.record.stopSignalSent || container.record.state !== 'running') return;
+  container.change({ stopSignalSent: true });
+  container.process?.kill(number);
 }
 
 /** SIGKILL to everything in the container, and its exit on record when this returns. */

@@ -64,7 +64,9 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     commit: ({ documents, ...image }) =>
       changes.run(async () => {
         for (const [digest, bytes] of documents) await content.put(bytes, digest);
-        index.replace(addImage(index.records(), { ...image, blobs: [...documents.keys()] }));
+        // What the image takes on disk: its layers, and the documents that name them.
+        const sizeBytes = [...documents.values()].reduce((total, { length }) => total + length, image.sizeBytes);
+        index.replace(addImage(index.records(), { ...image, sizeBytes, blobs: [...documents.keys()] }));
         void settle(chainOf(image));
       }),
   };
@@ -193,19 +195,22 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       if (record === undefined) throw notFound(`the image ${imageId} is not in the store`);
       return { imageId: record.id, lowerDirs: lowerDirsOf(chainOf(record)) };
     },
-    prepareSnapshot: async (containerId, imageId, { ownerUid, ownerGid } = {}) => {
+    prepareSnapshot: async (containerId, imageId, { ownerUid, ownerGid, volumes = [] } = {}) => {
       const image = findImage(index.records(), imageId);
-      const record = snapshots.record(containerId) ?? (image && { imageId: image.id, chain: chainOf(image) });
+      const record = snapshots.record(containerId) ?? (image && { imageId: image.id, chain: chainOf(image), volumes: chainsOf(volumes) });
       if (record === undefined) throw notFound(`the image ${imageId} is not in the store`);
-      const release = layers.lease(record.chain);
+      const mounted = Object.entries(record.volumes ?? {});
+      const release = layers.lease([...record.chain, ...mounted.flatMap(([, chain]) => chain)]);
       try {
-        return snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
+        const snapshot = snapshots.prepare(containerId, record, lowerDirsOf(record.chain), { uid: ownerUid, gid: ownerGid });
+        return { ...snapshot, volumeDirs: new Map(mounted.map(([reference, chain]) => [reference, lowerDirsOf(chain)])) };
       } finally {
         release();
       }
     },
     removeSnapshot: async (containerId) => {
-      const chain = snapshots.record(containerId)?.chain ?? [];
+      const record = snapshots.record(containerId);
+      const chain = [...(record?.chain ?? []), ...Object.values(record?.volumes ?? {}).flat()];
       await snapshots.remove(containerId);
       const live = new Set(liveChains());
       if (chain.some((chainId) => !live.has(chainId))) await collect();
@@ -233,6 +238,16 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       await syncing.run(async () => {});
     },
   };
+
+  function chainsOf(references: readonly string[]): Record<string, readonly string[]> {
+    return Object.fromEntries(
+      references.map((reference) => {
+        const record = findImage(index.records(), reference);
+        if (record === undefined) throw notFound(`image "${reference}" of an image volume is not on this machine: pull it first`);
+        return [reference, chainOf(record)];
+      }),
+    );
+  }
 
   function lowerDirsOf(chain: readonly string[]): string[] {
     // Where layers could not be kept apart, each holds everything below it.

@@ -32,6 +32,12 @@ function look(dirs: readonly string[], name: string): Seen {
 
 /** The host path of a file of the merged tree; undefined when absent or a directory. Throws on a loop of links. */
 export function findRootfsFile(dirs: readonly string[], name: string): string | undefined {
+  const seen = findRootfsEntry(dirs, name);
+  return seen.kind === 'other' ? seen.file : undefined;
+}
+
+/** What the merged tree has at a path, links followed inside it only. */
+export function findRootfsEntry(dirs: readonly string[], name: string): Seen {
   const rest = name.split('/');
   const parents: (readonly string[])[] = [];
   let current: readonly string[] = dirs;
@@ -43,13 +49,13 @@ export function findRootfsFile(dirs: readonly string[], name: string): string | 
       continue;
     }
     const seen = look(current, component);
-    if (seen.kind === 'absent') return undefined;
+    if (seen.kind === 'absent') return seen;
     if (seen.kind === 'directory') {
       parents.push(current);
       current = seen.dirs;
       continue;
     }
-    if (!fs.lstatSync(seen.file).isSymbolicLink()) return rest.every((part) => part === '' || part === '.') ? seen.file : undefined;
+    if (!fs.lstatSync(seen.file).isSymbolicLink()) return rest.every((part) => part === '' || part === '.') ? seen : { kind: 'absent' };
     if (++followed > LINK_LIMIT) throw new Error(`${name} leads through more than ${LINK_LIMIT} symbolic links`);
     const target = fs.readlinkSync(seen.file);
     if (target.startsWith('/')) {
@@ -58,7 +64,7 @@ export function findRootfsFile(dirs: readonly string[], name: string): string | 
     }
     rest.unshift(...target.split('/'));
   }
-  return undefined;
+  return { kind: 'directory', dirs: current };
 }
 
 /** The host path of a file below one directory, links followed inside it only. */

@@ -17,6 +17,8 @@ export interface SnapshotRecord {
   readonly imageId: string;
   /** Chain IDs of the image's layers: they stay while this snapshot does. */
   readonly chain: readonly string[];
+  /** Chains of the images that are mounted as volumes, by the reference that the request used. */
+  readonly volumes?: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface SnapshotStore {
@@ -116,7 +118,7 @@ export function createSnapshotStore(dir: string, runDir: string, logger: Logger,
       fs.chownSync(upperDir, owner.uid ?? top.uid, owner.gid ?? top.gid);
       fs.chmodSync(upperDir, top.mode & 0o7777);
       if (owner.uid !== undefined || owner.gid !== undefined) fs.chownSync(workDir, owner.uid ?? 0, owner.gid ?? 0);
-      return { lowerDirs, upperDir, workDir };
+      return { lowerDirs, upperDir, workDir, volumeDirs: new Map() };
     },
     remove: async (containerId) => {
       await fs.promises.rm(home(containerId), { recursive: true, force: true });
@@ -128,6 +130,6 @@ export function createSnapshotStore(dir: string, runDir: string, logger: Logger,
     usage: async (containerId) => measureTree(path.join(home(containerId), 'fs')),
     ids,
     record: (containerId) => known.get(containerId),
-    usedChains: () => [...known.values()].flatMap(({ chain }) => chain),
+    usedChains: () => [...known.values()].flatMap(({ chain, volumes = {} }) => [...chain, ...Object.values(volumes).flat()]),
   };
 }

@@ -52,6 +52,16 @@ export interface Snapshot {
   readonly lowerDirs: readonly string[];
   readonly upperDir: string;
   readonly workDir: string;
+  /** Layer directories, topmost first, of each image that is a volume, by its reference. */
+  readonly volumeDirs: ReadonlyMap<string, readonly string[]>;
+}
+
+export interface SnapshotOptions {
+  /** Host ids of the writable directories (user namespaces). */
+  readonly ownerUid?: number;
+  readonly ownerGid?: number;
+  /** References of images that are mounted as volumes. */
+  readonly volumes?: readonly string[];
 }
 
 export interface ImageStore {
@@ -67,8 +77,8 @@ export interface ImageStore {
   /** Assembles a host image from binaries and the shared libraries that they need. */
   buildHost(name: string, binaries: readonly string[]): Promise<string>;
   layers(imageId: string): Layers;
-  /** Makes the writable directories of a container; `ownerUid` is their host uid (user namespaces). Idempotent. */
-  prepareSnapshot(containerId: string, imageId: string, options?: { ownerUid?: number; ownerGid?: number }): Promise<Snapshot>;
+  /** Makes the writable directories of a container, and holds the layers that it needs from now on. Idempotent. */
+  prepareSnapshot(containerId: string, imageId: string, options?: SnapshotOptions): Promise<Snapshot>;
   removeSnapshot(containerId: string): Promise<void>;
   snapshotUsage(containerId: string): Promise<FsUsage>;
   fsUsage(): Promise<FsUsage>;

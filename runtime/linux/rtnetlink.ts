@@ -20,6 +20,7 @@ export const IFLA_MTU = 4;
 export const IFLA_MASTER = 10;
 export const IFLA_LINKINFO = 18;
 export const IFLA_IFALIAS = 20;
+export const IFLA_STATS64 = 23;
 export const IFLA_NET_NS_FD = 28;
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
@@ -97,6 +98,31 @@ export function addressHeader({ family, prefixLength, index, flags = 0 }: Addres
   bytes[2] = flags;
   bytes.writeUInt32LE(index, 4);
   return bytes;
+}
+
+export interface LinkTraffic {
+  readonly name: string;
+  readonly receive: TrafficCounts;
+  readonly transmit: TrafficCounts;
+}
+
+export interface TrafficCounts {
+  readonly bytes: bigint;
+  readonly packets: bigint;
+  readonly errors: bigint;
+  readonly dropped: bigint;
+}
+
+/** struct rtnl_link_stats64 { u64 rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped, …; } */
+export function parseLinkTraffic({ body }: Message): LinkTraffic | undefined {
+  const attributes = parseAttributes(body.subarray(IFINFOMSG_BYTES));
+  const counts = attributes.get(IFLA_STATS64);
+  if (counts === undefined || counts.length < 64) return undefined;
+  const direction = (first: number): TrafficCounts => {
+    const [packets = 0n, bytes = 0n, errors = 0n, dropped = 0n] = [0, 16, 32, 48].map((at) => counts.readBigUInt64LE(at + first));
+    return { packets, bytes, errors, dropped };
+  };
+  return { name: attributeText(attributes.get(IFLA_IFNAME) ?? Buffer.alloc(0)), receive: direction(0), transmit: direction(8) };
 }
 
 export interface LinkAddress {

@@ -1,7 +1,7 @@
 // Owns the translation of a container into an OCI runtime-spec object: what an external runtime executes, and what a verbose status shows.
 // Pure. It says the same as container-program.ts says in system calls.
 import type { DeviceRule } from '../cgroup/device-filter.ts';
-import type { ContainerSpec, IdMapping, Mount, Namespaces, Process } from '../program/spec.ts';
+import type { ContainerSpec, IdMapping, ImageMount, Mount, Namespaces, Process } from '../program/spec.ts';
 import { type OciNames, planOciAnnotations } from './annotations.ts';
 import type { OciDeviceRule, OciIdMapping, OciMount, OciNamespace, OciProcess, OciResources, OciSeccomp, OciSpec } from './types.ts';
 
@@ -107,8 +107,9 @@ function planOciMounts(spec: ContainerSpec): readonly OciMount[] {
 function planOciMount(mount: Mount, { uidMappings = [], gidMappings = [] }: ContainerSpec): OciMount {
   if (mount.kind === 'tmpfs')
     return { destination: mount.target, type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'nodev', ...mount.options.split(',')] };
-  const { source, target, readonly, recursiveReadonly, propagation, idmapped } = mount;
-  const access = recursiveReadonly ? ['rro'] : [readonly ? 'ro' : 'rw'];
+  if (mount.kind === 'image') return planOciImageMount(mount);
+  const { source, target, readonly, recursiveReadonly, propagation, idmapped, attributes = [] } = mount;
+  const access = [recursiveReadonly ? 'rro' : readonly ? 'ro' : 'rw', ...attributes];
   return {
     destination: target,
     type: 'bind',
@@ -116,6 +117,11 @@ function planOciMount(mount: Mount, { uidMappings = [], gidMappings = [] }: Cont
     options: ['rbind', propagation === 'private' ? 'rprivate' : propagation, ...access],
     ...(idmapped === true ? { uidMappings: uidMappings.map(idMapping), gidMappings: gidMappings.map(idMapping) } : {}),
   };
+}
+
+function planOciImageMount({ target, lowerDirs }: ImageMount): OciMount {
+  const options = ['ro', 'nosuid', 'nodev', 'noexec', `lowerdir=${lowerDirs.join(':')}`];
+  return { destination: target, type: 'overlay', source: 'overlay', options };
 }
 
 /** The root must let through what any of its mounts passes on. */

@@ -15,7 +15,10 @@ import {
   addAttributes,
   addBindSource,
   addDetached,
+  addIdmappedLayers,
+  addImageSource,
   addMask,
+  addNothing,
   addOpenTree,
   addOverlay,
   addPivot,
@@ -32,7 +35,7 @@ export interface ProgramTarget extends HostLimits {
   readonly arch?: Arch;
 }
 
-const SHARED_KINDS = ['net', 'ipc', 'uts'] as const;
+const SHARED_KINDS = ['net', 'ipc', 'uts', 'time'] as const;
 const MOUNT_ATTR_USUAL = k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC;
 
 /** Slots of the detached mounts that wait for their targets. */
@@ -52,7 +55,7 @@ export function planContainerProgram(spec: ContainerSpec, target: ProgramTarget)
   // First of all: in a user namespace of its own it could no longer look at that process.
   if (spec.namespaces.pid === 'join')
     p.op('setns', [FD.pidTarget, shown(k.CLONE_NEWPID, 'CLONE_NEWPID')], { note: 'children are born in the PID namespace that is shared' });
-  if (inUserns) addHostRootSteps(p, spec, target, joined);
+  const taken = inUserns ? addHostRootSteps(p, spec, target, joined) : undefined;
 
   const terminal = spec.process.terminal;
   const init = p.label();
@@ -68,7 +71,7 @@ export function planContainerProgram(spec: ContainerSpec, target: ProgramTarget)
   addShim(p, { recordId: target.recordId, pid, pidfd, of: 'container', holdsStdin: spec.keepsStdin });
 
   p.place(init);
-  addInit(p, spec, target, { joined, inUserns });
+  addInit(p, spec, target, { joined, taken });
   return p.finish();
 }
 
@@ -85,55 +88,48 @@ function clonedKinds(spec: ContainerSpec): NamespaceKind[] {
   const { namespaces } = spec;
   return [
     'mnt',
-    ...SHARED_KINDS.filter((kind) => namespaces[kind] === 'new'),
+    ...(['net', 'ipc', 'uts'] as const).filter((kind) => namespaces[kind] === 'new'),
     ...(namespaces.pid === 'new' ? (['pid'] as const) : []),
     ...(cgroupAtClone(spec) ? (['cgroup'] as const) : []),
   ];
 }
 
 /** With a user namespace the shim does, as the host's root and in a mount namespace of its own, what the mapped root may not. */
-function addHostRootSteps(p: ProgramBuilder, spec: ContainerSpec, target: ProgramTarget, joined: readonly NamespaceKind[]): void {
+function addHostRootSteps(p: ProgramBuilder, spec: ContainerSpec, target: ProgramTarget, joined: readonly NamespaceKind[]): Sources {
   p.phase('user namespace');
   addRlimits(p, target.recordId, spec.process);
   addOomScore(p, target.recordId, spec.process.oomScoreAdj);
   p.op('unshare', [shown(k.CLONE_NEWNS, 'CLONE_NEWNS')]);
-  p.op('mount', ['', '/', 0, k.MS_REC | k.MS_PRIVATE, 0]);
-  addOverlay(p, spec.rootfs, addIdmappedLayers(p, spec));
+  const sources = addSources(p, spec, true);
   const { value, shows } = namespaceFlags(['user', ...joined]);
   p.op('setns', [FD.join, shown(value, shows)], { note: 'the namespaces of the sandbox, and its ids' });
+  return sources;
 }
 
-/** Lower layers belong to the host's ids; a mapped copy of each is put on a tmpfs below the overlay's own mountpoint. */
-function addIdmappedLayers(p: ProgramBuilder, { rootfs, uidMappings = [], gidMappings = [] }: ContainerSpec): readonly string[] {
+function addMappedOverlay(p: ProgramBuilder, { rootfs, uidMappings = [], gidMappings = [] }: ContainerSpec): void {
   const hostId = (mappings: typeof uidMappings) => mappings.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
   for (const directory of [rootfs.upperDir, rootfs.workDir])
     p.op('fchownat', [k.AT_FDCWD, directory, hostId(uidMappings), hostId(gidMappings), 0]);
-  p.op('mount', ['layers', rootfs.mountpoint, 'tmpfs', 0, 'mode=0700,size=64k'], { note: 'a place for the mapped copies of the layers' });
-  return rootfs.lowerDirs.map((directory, i) => {
-    const place = `${rootfs.mountpoint}/${i}`;
-    const tree = addOpenTree(p, directory, false);
-    const attributes = p.words([k.MOUNT_ATTR_IDMAP, 0, 0, FD.userns]);
-    p.op('mount_setattr', [ref(tree), '', k.AT_EMPTY_PATH, shown(attributes, 'idmap of descriptor 11'), k.MOUNT_ATTR_BYTES]);
-    p.op('mkdirat', [k.AT_FDCWD, place, shown(0o755, '0755')]);
-    addAttach(p, tree, place, { followLinks: false });
-    return place;
-  });
+  addOverlay(p, rootfs, addIdmappedLayers(p, rootfs.mountpoint, rootfs.lowerDirs));
 }
 
 function addInit(
   p: ProgramBuilder,
   spec: ContainerSpec,
   target: ProgramTarget,
-  { joined, inUserns }: { joined: readonly NamespaceKind[]; inUserns: boolean },
+  { joined, taken }: { joined: readonly NamespaceKind[]; taken: Sources | undefined },
 ): void {
+  const inUserns = taken !== undefined;
   addPlacement(p, spec, joined, inUserns);
   if (!inUserns) addOomScore(p, target.recordId, spec.process.oomScoreAdj);
-  const sources = addRoot(p, spec, inUserns);
+  const sources = taken ?? addSources(p, spec, false);
+  if (inUserns) addMappedRoot(p, spec);
   const sys = addSys(p, spec, inUserns);
   const proc = addDetached(p, 'proc', MOUNT_ATTR_USUAL, 'of the PID namespace, while the host’s own is still there to vouch for it');
   addPivot(p);
   const targets = new Targets(p);
   addDev(p, spec, sources, targets);
+  const nothing = addNothing(p);
   const master = spec.process.terminal ? addTerminal(p) : undefined;
   addSysMounts(p, spec, sources, sys, targets);
   // /proc comes after everything that resolves a path: with the host's PIDs in it, a link of the image through /proc/1/root would leave
@@ -148,7 +144,7 @@ function addInit(
   for (const mount of spec.mounts) if (inProc(mount)) addMount(p, mount, sources, targets);
   p.phase('hidden paths');
   for (const path of spec.readonlyPaths) addReadonlyPath(p, path);
-  for (const path of spec.maskedPaths) addMask(p, path);
+  for (const path of spec.maskedPaths) addMask(p, path, nothing);
   if (spec.rootfs.readonly)
     p.op('mount_setattr', [k.AT_FDCWD, '/', 0, shown(p.words([k.MOUNT_ATTR_RDONLY, 0, 0, 0]), 'ro'), k.MOUNT_ATTR_BYTES]);
   if (!inUserns) addRlimits(p, target.recordId, spec.process);
@@ -183,8 +179,15 @@ function addPlacement(p: ProgramBuilder, spec: ContainerSpec, joined: readonly N
   }
 }
 
+/** The root that the host's root mounted is locked in this copy; pivot_root needs a fresh mount of it. No path of the host is walked. */
+function addMappedRoot(p: ProgramBuilder, { rootfs }: ContainerSpec): void {
+  const name = rootfs.mountpoint.slice(rootfs.mountpoint.lastIndexOf('/') + 1);
+  p.op('mount', ['.', '.', 0, k.MS_BIND | k.MS_REC, 0], { note: 'a copied mount is locked; pivot_root needs a fresh one' });
+  p.op('chdir', [`../${name}`]);
+}
+
 /** The new root is mounted and entered; what comes from the host is taken, attached nowhere yet. */
-function addRoot(p: ProgramBuilder, spec: ContainerSpec, inUserns: boolean): Sources {
+function addSources(p: ProgramBuilder, spec: ContainerSpec, inUserns: boolean): Sources {
   const binds = new Map<Mount, number>();
   const take = (wanted: (bind: BindMount) => boolean) => {
     for (const mount of spec.mounts) if (mount.kind === 'bind' && wanted(mount)) binds.set(mount, addBindSource(p, mount));
@@ -196,12 +199,12 @@ function addRoot(p: ProgramBuilder, spec: ContainerSpec, inUserns: boolean): Sou
     note: 'private before pivot_root: a shared "/" would show our mounts to the host',
   });
   const { mountpoint } = spec.rootfs;
-  if (inUserns)
-    p.op('mount', [mountpoint, mountpoint, 0, k.MS_BIND | k.MS_REC, 0], { note: 'a copied mount is locked; pivot_root needs a fresh one' });
-  else addOverlay(p, spec.rootfs);
-  p.op('chdir', [mountpoint]);
+  if (inUserns) addMappedOverlay(p, spec);
+  else addOverlay(p, spec.rootfs, spec.rootfs.lowerDirs);
   p.phase('host sources');
   take(({ propagation }) => propagation === 'private');
+  for (const mount of spec.mounts) if (mount.kind === 'image') binds.set(mount, addImageSource(p, mount, inUserns));
+  p.op('chdir', [mountpoint]);
   const shm = addOpenTree(p, spec.shmSource, false, 'shared by the containers of the sandbox');
   addAttributes(p, shm, { set: MOUNT_ATTR_USUAL, propagation: 'private', recursive: false });
   const devices = new Map<Device, number>();
@@ -304,7 +307,7 @@ function addMount(p: ProgramBuilder, mount: Mount, { binds }: Sources, targets: 
   }
   const tree = binds.get(mount);
   if (tree === undefined) throw new Error(`the source of ${mount.target} was not taken`);
-  if (mount.sourceIsDirectory) targets.directory(mount.target);
+  if (mount.kind === 'image' || mount.sourceIsDirectory) targets.directory(mount.target);
   else targets.file(mount.target);
   addAttach(p, tree, mount.target, { followLinks: true });
 }

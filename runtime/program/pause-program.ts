@@ -7,7 +7,7 @@ import { namespaceFlags } from './namespaces.ts';
 import { addOomScore } from './process-steps.ts';
 import { FD } from './records.ts';
 import { addEndlessWait, addPrologue, placeCloneArgs, placeRecord, sendRecord } from './shim-steps.ts';
-import type { NamespaceKind, PauseSpec } from './spec.ts';
+import type { NamespaceKind, PauseSpec, TimeOffset } from './spec.ts';
 
 /** "net.ipv4.ip_forward" → /proc/sys/net/ipv4/ip_forward; with the first separator a slash, dots are part of names. sysctl.d(5) */
 export function sysctlPath(name: string): string {
@@ -30,6 +30,7 @@ export function planPauseProgram(spec: PauseSpec, target: ProgramTarget): Progra
     p.op('close', [ref(file)]);
   }
   p.phase('namespaces');
+  if (namespaces.time === 'new') addTimeNamespace(p, spec.timeOffsets ?? []);
   if (namespaces.user === 'new') addUserNamespace(p, target.recordId, namespaces.pid === 'new');
   const kinds = (['net', 'ipc', 'uts'] as const).filter((kind) => namespaces[kind] === 'new') as NamespaceKind[];
   if (kinds.length > 0) {
@@ -51,6 +52,23 @@ export function planPauseProgram(spec: PauseSpec, target: ProgramTarget): Progra
   p.op('close_range', [FD.events + 1, 0xffffffff, 0]);
   addEndlessWait(p, 'holds the namespaces');
   return p.finish();
+}
+
+/**
+ * Before any user namespace, whose root may not write the offsets of a process that is not dumpable. unshare(2) would move children only;
+ * who joins this process takes the namespace that it is in itself. time_namespaces(7)
+ */
+function addTimeNamespace(p: ProgramBuilder, offsets: readonly TimeOffset[]): void {
+  p.op('unshare', [shown(k.CLONE_NEWTIME, 'CLONE_NEWTIME')]);
+  const file = p.slot('timens_offsets');
+  const text = offsets.map(({ clock, seconds }) => `${clock} ${seconds} 0\n`).join('');
+  p.op('openat', [k.AT_FDCWD, '/proc/self/timens_offsets', k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
+  p.op('write', [ref(file), text, Buffer.byteLength(text)], { note: 'while nobody is in it yet' });
+  p.op('close', [ref(file)]);
+  const own = p.slot('time_for_children');
+  p.op('openat', [k.AT_FDCWD, '/proc/self/ns/time_for_children', k.O_RDONLY | k.O_CLOEXEC, 0], { dst: own });
+  p.op('setns', [ref(own), shown(k.CLONE_NEWTIME, 'CLONE_NEWTIME')]);
+  p.op('close', [ref(own)]);
 }
 
 /** The daemon writes the id maps: only it may map more than one id. Everything unshared after this belongs to the user namespace. */

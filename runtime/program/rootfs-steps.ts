@@ -2,7 +2,7 @@
 import * as k from '../linux/constants.ts';
 import { type ProgramBuilder, ref, shown } from './builder.ts';
 import { FD } from './records.ts';
-import type { BindMount, ContainerSpec, MountPropagation, Rootfs } from './spec.ts';
+import type { BindMount, ContainerSpec, ImageMount, MountAttribute, MountPropagation, Rootfs } from './spec.ts';
 
 /** mount(2) copies one page of data. */
 const MAX_DATA_BYTES = 4095;
@@ -12,11 +12,15 @@ function escapeLayer(directory: string): string {
   return directory.replace(/[\\:,]/g, (character) => `\\${character}`);
 }
 
-function overlayData(lowerDirs: readonly string[], { upperDir, workDir, selinuxLabel }: Rootfs): string {
+/** What is mounted: a writable root, or (without upperDir) layers alone. */
+type Overlay = Pick<Rootfs, 'mountpoint'> & Partial<Pick<Rootfs, 'upperDir' | 'workDir'>>;
+
+function overlayData(lowerDirs: readonly string[], { upperDir, workDir }: Overlay): string {
   const escapeOption = (directory: string) => directory.replace(/[\\,]/g, (character) => `\\${character}`);
   const lower = lowerDirs.map(escapeLayer).join(':');
+  if (upperDir === undefined || workDir === undefined) return `lowerdir=${lower}`;
   // index=off: a layer is shared by many containers, and an upper may be mounted again after a crash.
-  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off${selinuxLabel === undefined ? '' : `,context="${selinuxLabel}"`}`;
+  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off`;
 }
 
 /** The longest directory that all have in common. */
@@ -28,7 +32,7 @@ function commonDirectory(directories: readonly string[]): string {
 }
 
 /** Mounts the overlay; with so many layers that their paths exceed a page, by paths relative to their common directory. */
-export function addOverlay(p: ProgramBuilder, rootfs: Rootfs, lowerDirs: readonly string[] = rootfs.lowerDirs): void {
+export function addOverlay(p: ProgramBuilder, rootfs: Overlay, lowerDirs: readonly string[]): void {
   const { mountpoint } = rootfs;
   const data = overlayData(lowerDirs, rootfs);
   if (Buffer.byteLength(data) <= MAX_DATA_BYTES) {
@@ -49,17 +53,18 @@ export function addOverlay(p: ProgramBuilder, rootfs: Rootfs, lowerDirs: readonl
 }
 
 /** One fsconfig(2) per layer: any number of them, since Linux 6.5. */
-function addOverlayByLayer(p: ProgramBuilder, { upperDir, workDir, mountpoint, selinuxLabel }: Rootfs, lowerDirs: readonly string[]): void {
+function addOverlayByLayer(p: ProgramBuilder, { upperDir, workDir, mountpoint }: Overlay, lowerDirs: readonly string[]): void {
   const context = p.slot('overlay context');
   const mount = p.slot('overlay');
   const set = (key: string, value: string) =>
     p.op('fsconfig', [ref(context), shown(k.FSCONFIG_SET_STRING, 'FSCONFIG_SET_STRING'), key, value, 0]);
   p.op('fsopen', ['overlay', k.FSOPEN_CLOEXEC], { dst: context, note: 'too many layers for the options of mount(2)' });
   for (const directory of lowerDirs) set('lowerdir+', directory);
-  set('upperdir', upperDir);
-  set('workdir', workDir);
-  set('index', 'off');
-  if (selinuxLabel !== undefined) set('context', selinuxLabel);
+  if (upperDir !== undefined && workDir !== undefined) {
+    set('upperdir', upperDir);
+    set('workdir', workDir);
+    set('index', 'off');
+  }
   addFsmount(p, context, mount, 0);
   p.op('move_mount', [ref(mount), '', k.AT_FDCWD, mountpoint, k.MOVE_MOUNT_F_EMPTY_PATH]);
   p.op('close', [ref(mount)]);
@@ -115,18 +120,49 @@ export function addOpenTree(p: ProgramBuilder, source: string, recursive: boolea
   return tree;
 }
 
+const ATTRIBUTE = { noexec: k.MOUNT_ATTR_NOEXEC, nodev: k.MOUNT_ATTR_NODEV, nosuid: k.MOUNT_ATTR_NOSUID } as const;
+
+function attributeFlags(attributes: readonly MountAttribute[]): number {
+  return attributes.reduce((flags, attribute) => flags | ATTRIBUTE[attribute], 0);
+}
+
+/** Owners of a detached mount are seen through the user namespace. Only the host's root may ask for it. mount_setattr(2) */
+export function addIdmap(p: ProgramBuilder, tree: number, recursive: boolean): void {
+  const attributes = shown(p.words([k.MOUNT_ATTR_IDMAP, 0, 0, FD.userns]), 'idmap of descriptor 11');
+  p.op('mount_setattr', [ref(tree), '', k.AT_EMPTY_PATH | (recursive ? k.AT_RECURSIVE : 0), attributes, k.MOUNT_ATTR_BYTES]);
+}
+
+/** Layers belong to the host's ids; a mapped copy of each is put on a tmpfs below `place`. Overlays themselves cannot be mapped. */
+export function addIdmappedLayers(p: ProgramBuilder, place: string, lowerDirs: readonly string[]): readonly string[] {
+  p.op('mount', ['layers', place, 'tmpfs', 0, 'mode=0700,size=64k'], { note: 'a place for the mapped copies of the layers' });
+  return lowerDirs.map((directory, i) => {
+    const target = `${place}/${i}`;
+    const tree = addOpenTree(p, directory, false);
+    addIdmap(p, tree, false);
+    p.op('mkdirat', [k.AT_FDCWD, target, shown(0o755, '0755')]);
+    addAttach(p, tree, target, { followLinks: false });
+    p.op('close', [ref(tree)]);
+    return target;
+  });
+}
+
+/** Mounts an image's layers aside and takes the mount. */
+export function addImageSource(p: ProgramBuilder, image: ImageMount, mapped: boolean): number {
+  addOverlay(p, image, mapped ? addIdmappedLayers(p, image.mountpoint, image.lowerDirs) : image.lowerDirs);
+  const tree = addOpenTree(p, image.mountpoint, false);
+  const set = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC;
+  addAttributes(p, tree, { set, propagation: 'private', recursive: false });
+  return tree;
+}
+
 /** Takes a bind mount's source, with the attributes that it will have in the container. */
 export function addBindSource(p: ProgramBuilder, bind: BindMount): number {
   const tree = addOpenTree(p, bind.source, true);
-  if (bind.idmapped === true) {
-    const attributes = p.words([k.MOUNT_ATTR_IDMAP, 0, 0, FD.userns]);
-    p.op('mount_setattr', [ref(tree), '', k.AT_EMPTY_PATH, shown(attributes, 'idmap of descriptor 11'), k.MOUNT_ATTR_BYTES], {
-      note: "the source's owners are seen through the user namespace",
-    });
-  }
+  if (bind.idmapped === true) addIdmap(p, tree, true);
   const readonly = bind.readonly ? k.MOUNT_ATTR_RDONLY : 0;
   const together = bind.recursiveReadonly || !bind.readonly;
-  addAttributes(p, tree, { set: together ? readonly : 0, propagation: bind.propagation, recursive: true });
+  const set = attributeFlags(bind.attributes ?? []) | (together ? readonly : 0);
+  addAttributes(p, tree, { set, propagation: bind.propagation, recursive: true });
   // "ro" alone is the top mount's: what is mounted below it stays as it is.
   if (!together) addAttributes(p, tree, { set: readonly, recursive: false });
   return tree;
@@ -205,17 +241,28 @@ export function addAttach(p: ProgramBuilder, mount: number, target: string, opti
   p.op('move_mount', [ref(mount), '', k.AT_FDCWD, target, flags]);
 }
 
+/** Takes the container's own /dev/null before volumes are mounted: by then a link of the image may have led one over /dev. */
+export function addNothing(p: ProgramBuilder): number {
+  const nothing = p.slot('/dev/null');
+  p.op('openat', [k.AT_FDCWD, '/dev/null', k.O_PATH | k.O_CLOEXEC, 0], { dst: nothing, note: 'what files are hidden behind' });
+  return nothing;
+}
+
 /** Hides a path: a file behind /dev/null, a directory behind an empty read-only tmpfs; what is not there needs no hiding. */
-export function addMask(p: ProgramBuilder, path: string): void {
+export function addMask(p: ProgramBuilder, path: string, nothing: number): void {
   const done = p.label();
   const directory = p.label();
+  const tree = p.slot('mask');
   const result = p.slot('result');
   const refused = p.label();
-  p.op('mount', ['/dev/null', path, 0, k.MS_BIND, 0], { dst: result, onSuccess: done, onError: refused });
+  p.op('open_tree', [ref(nothing), '', k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC | k.AT_EMPTY_PATH], { dst: tree });
+  const attach = [ref(tree), '', k.AT_FDCWD, path, k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_SYMLINKS] as const;
+  p.op('move_mount', attach, { dst: result, onSuccess: done, onError: refused });
   p.place(refused);
   p.ifEquals(result, -k.ENOENT, done);
-  p.ifEquals(result, -k.ENOTDIR, directory);
-  p.repeat('mount', ['/dev/null', path, 0, k.MS_BIND, 0]);
+  // The kernel's word for a file on a directory.
+  p.ifEquals(result, -k.EINVAL, directory);
+  p.repeat('move_mount', attach);
   p.place(directory);
   p.op('mount', ['tmpfs', path, 'tmpfs', k.MS_RDONLY, 'size=0k,nr_inodes=2']);
   p.place(done);

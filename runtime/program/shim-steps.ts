@@ -71,6 +71,12 @@ export function addShim(p: ProgramBuilder, { recordId, pid, pidfd, of, holdsStdi
   p.op('close_range', [FD.stdin, FD.join, 0]);
   p.op('close_range', [FD.cgroup, FD.userns, 0]);
   p.op('close', [FD.pidTarget], { onError: 'ignore' });
+  // Not given to this shim: but a child that shares the table (CLONE_FILES) may have opened something there, even its terminal.
+  const absent = [
+    ...(holdsStdin ? [] : [FD.keepStdin, FD.endStdin]),
+    ...(of === 'exec' ? [FD.exitFile, FD.keepStdout, FD.keepStderr] : []),
+  ];
+  for (const fd of absent) p.op('close', [fd], { onError: 'ignore' });
   p.op('close_range', [FD_END, 0xffffffff, 0]);
   p.op('chdir', ['/'], { onError: 'ignore', note: 'keep no directory busy' });
   if (holdsStdin) addStdinWait(p);

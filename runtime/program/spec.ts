@@ -13,12 +13,20 @@ export interface Namespaces {
   readonly pid: NamespaceMode;
   readonly cgroup: NamespaceMode;
   readonly user: NamespaceMode;
+  /** Absent: the host's. */
+  readonly time?: NamespaceMode;
 }
 
 export interface IdMapping {
   readonly containerId: number;
   readonly hostId: number;
   readonly size: number;
+}
+
+/** How far a clock of the time namespace is ahead of the host's. */
+export interface TimeOffset {
+  readonly clock: 'monotonic' | 'boottime';
+  readonly seconds: number;
 }
 
 export interface Rootfs {
@@ -29,9 +37,9 @@ export interface Rootfs {
   /** An empty directory that the overlay is mounted on, in the container's mount namespace only. */
   readonly mountpoint: string;
   readonly readonly: boolean;
-  /** Of all its files, by the mount option context=. */
-  readonly selinuxLabel?: string;
 }
+
+export type MountAttribute = 'noexec' | 'nodev' | 'nosuid';
 
 export type MountPropagation = 'private' | 'rslave' | 'rshared';
 
@@ -46,6 +54,17 @@ export interface BindMount {
   readonly propagation: MountPropagation;
   /** The source's owners are mapped through the container's user namespace. */
   readonly idmapped?: boolean;
+  readonly attributes?: readonly MountAttribute[];
+}
+
+/** A directory of another image, read-only and without programs. */
+export interface ImageMount {
+  readonly kind: 'image';
+  readonly target: string;
+  /** That directory in each layer that has it, topmost first. */
+  readonly lowerDirs: readonly string[];
+  /** A directory of the container's own for the layers' overlay, in its mount namespace only. */
+  readonly mountpoint: string;
 }
 
 export interface TmpfsMount {
@@ -55,7 +74,7 @@ export interface TmpfsMount {
   readonly options: string;
 }
 
-export type Mount = BindMount | TmpfsMount;
+export type Mount = BindMount | TmpfsMount | ImageMount;
 
 export interface Device {
   /** Path in the container. */
@@ -92,13 +111,6 @@ export interface Capabilities {
   readonly ambient: readonly string[];
 }
 
-export interface SeccompFilter {
-  /** Classic BPF for seccomp(2), loaded in this order. */
-  readonly programs: readonly Buffer[];
-  /** SECCOMP_FILTER_FLAG_… of each load. */
-  readonly flags: number;
-}
-
 export interface Process {
   readonly args: readonly string[];
   readonly env: readonly string[];
@@ -109,8 +121,8 @@ export interface Process {
   readonly rlimits: readonly Rlimit[];
   readonly oomScoreAdj?: number;
   readonly terminal: boolean;
-  /** Absent for unconfined. */
-  readonly seccomp?: SeccompFilter;
+  /** Classic BPF program for seccomp(2), absent for unconfined. */
+  readonly seccomp?: Buffer;
   readonly apparmorProfile?: string;
   readonly selinuxLabel?: string;
 }
@@ -158,4 +170,6 @@ export interface PauseSpec {
   readonly oomScoreAdj?: number;
   readonly uidMappings?: readonly IdMapping[];
   readonly gidMappings?: readonly IdMapping[];
+  /** Of the time namespace, when it has one. */
+  readonly timeOffsets?: readonly TimeOffset[];
 }

@@ -11,6 +11,12 @@ const MS_NOEXEC = 8;
 const MNT_DETACH = 2;
 const SHM_OPTIONS = 'mode=1777,size=65536k';
 
+/** Host ids of who is root in the sandbox. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** resolv.conf(5) for a DNS config; an empty config has no lines of its own. */
 export function renderResolvConf({ searches, servers, options }: DNSConfig): string {
   return [
@@ -41,10 +47,13 @@ async function hostFile(name: string): Promise<string> {
 }
 
 /** Writes the three files into `dir`. A sandbox in the host's network gets the host's names. */
-export async function writeSandboxFiles(dir: string, config: PodSandboxConfig, hostNetwork: boolean): Promise<void> {
+export async function writeSandboxFiles(dir: string, config: PodSandboxConfig, hostNetwork: boolean, owner: Owner): Promise<void> {
   await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
   const dns = config.dnsConfig;
-  const write = (name: string, text: string) => fs.promises.writeFile(path.join(dir, name), text, { mode: 0o644 });
+  const write = async (name: string, text: string) => {
+    await fs.promises.writeFile(path.join(dir, name), text, { mode: 0o644 });
+    if (owner.uid !== 0 || owner.gid !== 0) await fs.promises.chown(path.join(dir, name), owner.uid, owner.gid);
+  };
   await write('resolv.conf', dns === undefined || isEmpty(dns) ? await hostFile('/etc/resolv.conf') : renderResolvConf(dns));
   await write('hosts', hostNetwork ? await hostFile('/etc/hosts') : renderHosts(config.hostname, []));
   await write('hostname', hostNetwork ? await hostFile('/etc/hostname') : `${config.hostname}\n`);
@@ -56,9 +65,9 @@ export async function writeSandboxAddresses(dir: string, config: PodSandboxConfi
 }
 
 /** Mounts the 64 MiB tmpfs that the containers of a sandbox share as /dev/shm. */
-export function mountShm(target: string): void {
+export function mountShm(target: string, { uid, gid }: Owner): void {
   fs.mkdirSync(target, { recursive: true, mode: 0o711 });
-  syscall('mount', 'shm', target, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, SHM_OPTIONS);
+  syscall('mount', 'shm', target, 'tmpfs', MS_NOSUID | MS_NODEV | MS_NOEXEC, `${SHM_OPTIONS},uid=${uid},gid=${gid}`);
 }
 
 /** Absent is success. Detached, so that a container that still has it open does not keep the sandbox from going. */

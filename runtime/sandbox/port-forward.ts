@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import { notFound } from '../errors.ts';
 import { hasCode } from '../linux/errno.ts';
 import { connectLoopback } from '../linux/tcp.ts';
+import { isAlive } from '../state/process-identity.ts';
 import type { Sandbox } from './sandbox.ts';
 
 const CONNECT_MS = 10_000;
@@ -13,6 +14,8 @@ export async function connectInSandbox(sandbox: Sandbox, port: number, signal: A
   if (pause === undefined) throw notFound(`sandbox ${sandbox.id} has no pause process`);
   const netns = fs.openSync(`/proc/${pause.pid}/ns/net`, 'r');
   try {
+    // Asked after the descriptor is open: before, the pid might have become another process's.
+    if (!isAlive(pause)) throw notFound(`the pause process of sandbox ${sandbox.id} has ended`);
     return await connectLoopback(netns, { family: 4, port, timeoutMs: CONNECT_MS, signal }).catch(async (refusal: unknown) => {
       if (!hasCode(refusal, 'ECONNREFUSED')) throw refusal;
       return connectLoopback(netns, { family: 6, port, timeoutMs: CONNECT_MS, signal }).catch(() => {

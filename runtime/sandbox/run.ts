@@ -2,8 +2,9 @@
 import fs from 'node:fs';
 import type { AttachRequest, PortMapping } from '../../cni/client.ts';
 import { NamespaceMode as Mode, type PodSandboxConfig, Protocol } from '../../cri-proto/gen/api.ts';
+import { hostId } from '../container/user-namespace.ts';
 import type { RuntimeContext } from '../context.ts';
-import { alreadyExists, invalidArgument } from '../errors.ts';
+import { alreadyExists, failedPrecondition, invalidArgument } from '../errors.ts';
 import { newId, sandboxKey } from '../ids.ts';
 import { startPause } from '../process/pause.ts';
 import { createRollback } from '../rollback.ts';
@@ -15,7 +16,7 @@ import { planPause } from './plan.ts';
 import type { SandboxRecord } from './record.ts';
 import { Sandbox } from './sandbox.ts';
 import { killPause } from './stop.ts';
-import { checkSysctls } from './sysctls.ts';
+import { TIME_OFFSET } from './time-offset.ts';
 
 const MAX_HOSTNAME_BYTES = 64;
 
@@ -31,8 +32,15 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined, runtime
   for (const { hostPort, containerPort } of config.portMappings)
     if (hostPort < 0 || hostPort > 65535 || containerPort < 1 || containerPort > 65535)
       throw invalidArgument(`port mapping ${hostPort} to ${containerPort}: ports go from 1 to 65535`);
-  checkSysctls(config);
+  checkNamespaces(config);
   return config;
+}
+
+/** Planned once now, so that what cannot be asked is told before anything is made. */
+function checkNamespaces(config: PodSandboxConfig): void {
+  const { namespaces } = planPause(config);
+  if (namespaces.time === 'new' && !fs.existsSync('/proc/self/ns/time'))
+    throw failedPrecondition(`annotation ${TIME_OFFSET}: this kernel has no time namespaces (CONFIG_TIME_NS): run the pod without it`);
 }
 
 function planPortMappings(config: PodSandboxConfig): readonly PortMapping[] {
@@ -95,12 +103,14 @@ async function makeSandbox(context: RuntimeContext, sandbox: Sandbox, undo: (wha
 
   const dir = paths.sandboxRun(id);
   undo('files', () => removeSandboxFiles(dir));
-  await writeSandboxFiles(dir, config, hostNetwork);
-  if (modeOf(config, 'ipc') !== Mode.NODE) mountShm(paths.sandboxShm(id));
+  const spec = planPause(config);
+  const owner = { uid: hostId('uid', 0, spec.uidMappings), gid: hostId('gid', 0, spec.gidMappings) };
+  await writeSandboxFiles(dir, config, hostNetwork, owner);
+  if (modeOf(config, 'ipc') !== Mode.NODE) mountShm(paths.sandboxShm(id), owner);
   if (config.logDirectory !== '') await fs.promises.mkdir(config.logDirectory, { recursive: true, mode: 0o755 });
   faultPoint('sandbox files written');
 
-  const pause = await startPause(planPause(config), {
+  const pause = await startPause(spec, {
     events: context.events,
     recordId,
     name: id,

@@ -74,8 +74,7 @@ function planSpec(
     hostname: modeOf(sandbox, 'network') === Mode.NODE ? '' : sandbox.hostname,
     shmSource: modeOf(sandbox, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm('<sandbox>'),
     sandboxFiles: new Map(['hostname', 'hosts', 'resolv.conf'].map((file) => [`/etc/${file}`, `${run}/${file}`])),
-    // A profile of the host is read by the create: shown is the default one in its place.
-    seccomp: security?.privileged ? () => undefined : defaultSeccompFilter,
+    defaultSeccomp: defaultSeccompFilter,
   });
 }
 

@@ -1,6 +1,7 @@
 // Owns the calls about the runtime itself: Version, Status, RuntimeConfig, UpdateRuntimeConfig, GetContainerEvents.
 import { CgroupDriver } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
+import { findUserNamespaceObstacle } from '../process/id-mapping.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 
 export const RUNTIME_NAME = 'tskubelet';
@@ -8,6 +9,15 @@ export const RUNTIME_NAME = 'tskubelet';
 const HANDLERS = ['', RUNTIME_NAME];
 
 export function nodeHandlers(context: RuntimeContext): CriHandlers {
+  let obstacle: Promise<string | undefined> | undefined;
+  /** Tried once, when someone asks: what a kernel offers does not change. */
+  const userNamespaces = async (): Promise<boolean> => {
+    obstacle ??= findUserNamespaceObstacle(context.events, context.nextRecordId(), context.paths.images).then((found) => {
+      if (found !== undefined) context.logger.info({ obstacle: found }, 'pods cannot have user namespaces on this host');
+      return found;
+    });
+    return (await obstacle) === undefined;
+  };
   return {
     version: async () => ({
       version: '0.1.0',
@@ -17,6 +27,7 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
     }),
     status: async ({ verbose }) => {
       const network = context.network.status();
+      const features = { recursiveReadOnlyMounts: true, userNamespaces: await userNamespaces() };
       return {
         status: {
           conditions: [
@@ -25,8 +36,8 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
           ],
         },
         info: verbose ? { config: JSON.stringify(renderConfig(context)) } : {},
-        runtimeHandlers: HANDLERS.map((name) => ({ name, features: { recursiveReadOnlyMounts: true, userNamespaces: false } })),
-        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: false },
+        runtimeHandlers: HANDLERS.map((name) => ({ name, features })),
+        features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
       };
     },
     runtimeConfig: async () => ({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),

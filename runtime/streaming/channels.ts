@@ -26,9 +26,6 @@ export interface Channels {
   finish(): Promise<void>;
 }
 
-/** How long the last bytes may take to a client that does not read them. */
-const FLUSH_MS = 30_000;
-
 /** Runs one exec or attach: `run` gives the exit code. Never rejects: how it went is told to the client. */
 export async function serveChannels(channels: Channels, run: (session: StreamSession) => Promise<number>): Promise<Ending> {
   const sizes = listenForSizes(channels.resize);
@@ -44,10 +41,11 @@ export async function serveChannels(channels: Channels, run: (session: StreamSes
   return ending;
 }
 
+/** Waits until the client's side has taken all, or is gone: it may be a pager. */
 async function end(stream: Writable | undefined, last?: string): Promise<void> {
   if (stream === undefined || stream.destroyed) return;
   stream.end(last === '' ? undefined : last);
-  await finished(stream, { readable: false, signal: AbortSignal.timeout(FLUSH_MS) }).catch(() => undefined);
+  await finished(stream, { readable: false }).catch(() => undefined);
 }
 
 /** Sizes come as JSON objects one after the other, cut anywhere. */

@@ -4,14 +4,17 @@ import type { Duplex } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { renderError } from '../errors.ts';
 import type { StreamHandlers } from './session.ts';
-import type { StreamTimes } from './spdy-channels.ts';
 import { SpdyConnection, type SpdyStream } from './spdy-connection.ts';
+import type { StreamTimes } from './times.ts';
 import type { ChannelSocket } from './websocket-channels.ts';
 
 export const SPDY_PORT_FORWARD_PROTOCOL = 'portforward.k8s.io';
 /** SPDY inside WebSocket messages: what kubectl and crictl call the websocket transport of port-forward. */
 export const TUNNEL_PROTOCOL = `SPDY/3.1+${SPDY_PORT_FORWARD_PROTOCOL}`;
 export const WEBSOCKET_PORT_FORWARD_PROTOCOLS = [TUNNEL_PROTOCOL, 'v4.channel.k8s.io', 'v4.base64.channel.k8s.io'] as const;
+
+/** Two channels each, numbered by one byte. */
+const MAX_CHANNEL_PORTS = 127;
 
 type Dial = (port: number, signal: AbortSignal) => ReturnType<StreamHandlers['portForward']>;
 
@@ -25,7 +28,7 @@ export async function serveSpdyPortForward(transport: Duplex, dial: Dial, times:
   const pairs = new Map<string, Pair>();
   const gone = new AbortController();
   const connection = new SpdyConnection(transport, {
-    idleMs: times.idleMs,
+    times,
     onStream: (stream) => {
       const { type, port, id } = parseHeaders(stream);
       const pair = pairs.get(id) ?? startPair(id);
@@ -77,10 +80,12 @@ async function forward(data: Duplex, error: SpdyStream, port: number, dial: Dial
 async function splice(data: Duplex, port: number, dial: Dial, signal: AbortSignal): Promise<void> {
   const target = await dial(port, signal);
   const cut = () => target.destroy();
+  target.on('error', () => data.destroy());
   signal.addEventListener('abort', cut, { once: true });
   try {
-    target.on('error', () => data.destroy());
-    data.on('close', () => target.end());
+    if (signal.aborted || data.destroyed) return;
+    // A whole end has been passed on, and may still be on its way; after a reset nothing that the target says has a reader.
+    data.on('close', () => (data.readableEnded ? target.resume() : cut()));
     data.pipe(target);
     target.pipe(data);
     await Promise.all([finished(target).catch(() => undefined), finished(data).catch(() => undefined)]);
@@ -90,12 +95,8 @@ async function splice(data: Duplex, port: number, dial: Dial, signal: AbortSigna
   }
 }
 
-export async function serveWebSocketPortForward(
-  channels: ChannelSocket,
-  ports: readonly number[],
-  dial: Dial,
-  times: StreamTimes,
-): Promise<void> {
+export async function serveWebSocketPortForward(channels: ChannelSocket, ports: readonly number[], dial: Dial): Promise<void> {
+  if (ports.length > MAX_CHANNEL_PORTS) throw new Error(`${ports.length} ports: a websocket has channels for ${MAX_CHANNEL_PORTS}`);
   const gone = new AbortController();
   void channels.closed.then(() => gone.abort(new Error('the client is gone')));
   await Promise.all(
@@ -109,8 +110,9 @@ export async function serveWebSocketPortForward(
       channels.send(errorChannel, number);
       try {
         const target = await dial(port, gone.signal);
-        gone.signal.addEventListener('abort', () => target.destroy(), { once: true });
         target.on('error', () => undefined);
+        gone.signal.addEventListener('abort', () => target.destroy(), { once: true });
+        if (gone.signal.aborted) target.destroy();
         input.pipe(target);
         target.pipe(output);
         await finished(target, { readable: true, writable: false }).catch(() => undefined);
@@ -120,5 +122,5 @@ export async function serveWebSocketPortForward(
       }
     }),
   );
-  await channels.finish(times.closeMs);
+  await channels.finish();
 }

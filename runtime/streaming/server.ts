@@ -18,13 +18,18 @@ import {
   WEBSOCKET_PORT_FORWARD_PROTOCOLS,
 } from './port-forward.ts';
 import type { StreamHandlers, StreamSession } from './session.ts';
-import { openSpdyChannels, SPDY_COMMAND_PROTOCOLS, type StreamTimes } from './spdy-channels.ts';
+import { openSpdyChannels, SPDY_COMMAND_PROTOCOLS } from './spdy-channels.ts';
+import type { StreamTimes } from './times.ts';
 import { createTokens } from './tokens.ts';
 import { ChannelSocket, MAX_MESSAGE_BYTES, openWebSocketChannels, WEBSOCKET_COMMAND_PROTOCOLS } from './websocket-channels.ts';
 
-/** The kubelet's own values, except the last. */
-const TIMES: StreamTimes = { idleMs: 4 * 3600 * 1000, creationMs: 30_000, closeMs: 5000 };
+/** The first two are the kubelet's own. */
+const TIMES: StreamTimes = { idleMs: 4 * 3600 * 1000, creationMs: 30_000, probeMs: 2000 };
 const MAX_SESSIONS = 1000;
+/** Those that have not shown a token yet come on top. */
+const MAX_CONNECTIONS = 1500;
+/** How long a refused client may take to read why. */
+const REFUSAL_MS = 5000;
 /** How long commands may take to be gone when the server closes. */
 const END_MS = 5000;
 
@@ -40,11 +45,14 @@ export interface StreamingListen {
   readonly port?: number;
   /** PEM files. */
   readonly tls?: { readonly certFile: string; readonly keyFile: string };
+  /** A connection on which nothing comes or goes for so long is ended; 4 h unless said otherwise. */
+  readonly idleMs?: number;
 }
 
 export interface StreamingOptions extends StreamingListen {
   readonly handlers: StreamHandlers;
   readonly logger: Logger;
+  readonly times?: Partial<StreamTimes>;
 }
 
 export interface StreamingServer {
@@ -57,6 +65,7 @@ export interface StreamingServer {
 
 export async function openStreamingServer(options: StreamingOptions): Promise<StreamingServer> {
   const { handlers, logger } = options;
+  const times: StreamTimes = { ...TIMES, ...(options.idleMs === undefined ? {} : { idleMs: options.idleMs }), ...options.times };
   const tokens = createTokens<StreamRequest>();
   const sockets = new Set<Duplex>();
   const sessions = new Set<Promise<void>>();
@@ -65,6 +74,9 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
     clientTracking: false,
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
+    // The last bytes wait for a client that takes its time to read them.
+    // (Not in the types yet.)
+    ...{ closeTimeout: times.idleMs },
   });
   // ws accepts only tokens as protocols (RFC 6455), and the tunnel's name has a slash: the choice is made, and told, without it.
   const chosen = new WeakMap<http.IncomingMessage, string>();
@@ -72,22 +84,23 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
     const protocol = chosen.get(request);
     if (protocol !== undefined) headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
   });
-  const server = options.tls === undefined ? http.createServer() : https.createServer(readTls(options.tls));
+  const server = createServer(options.tls);
   server.on('request', (request: http.IncomingMessage, response: http.ServerResponse) => {
     const known = pathOf(request) !== undefined;
     response.writeHead(known ? 400 : 404, { 'content-type': 'text/plain' });
     response.end(known ? 'this address wants an upgrade to SPDY/3.1 or websocket\n' : 'not found\n');
   });
   server.on('connection', (socket: Socket) => socket.setNoDelay(true).on('error', () => undefined));
+  server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('upgrade', (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => undefined);
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
     const path = pathOf(request);
     const wanted = path === undefined ? undefined : tokens.take(path.token);
     if (wanted === undefined || wanted.kind !== path?.kind) return refuse(socket, '404 Not Found', 'not found');
-    if (sockets.size >= MAX_SESSIONS) return refuse(socket, '503 Service Unavailable', `${MAX_SESSIONS} sessions are open`);
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    if (sessions.size >= MAX_SESSIONS) return refuse(socket, '503 Service Unavailable', `${MAX_SESSIONS} sessions are open`);
     const session = serve(request, socket, head, wanted)
       .catch((error: unknown) => {
         logger.warn({ err: error }, `${wanted.kind} session ended early`);
@@ -130,15 +143,15 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
       ].join('\r\n'),
     );
     if (head.length > 0) socket.unshift(head);
-    if (wanted.kind === 'portforward') return serveSpdyPortForward(socket, dialer(wanted.request), TIMES);
-    return runCommand(wanted, await openSpdyChannels(socket, protocol as never, streamsOf(wanted.request), TIMES));
+    if (wanted.kind === 'portforward') return serveSpdyPortForward(socket, dialer(wanted.request), times);
+    return runCommand(wanted, await openSpdyChannels(socket, protocol as never, streamsOf(wanted.request), times));
   }
 
   async function runWebSocket(socket: WebSocket, protocol: string, wanted: StreamRequest): Promise<void> {
-    if (wanted.kind !== 'portforward') return runCommand(wanted, openWebSocketChannels(socket, protocol, streamsOf(wanted.request), TIMES));
-    if (protocol === TUNNEL_PROTOCOL) return serveSpdyPortForward(createWebSocketStream(socket), dialer(wanted.request), TIMES);
-    const channels = new ChannelSocket(socket, protocol, TIMES.idleMs);
-    return serveWebSocketPortForward(channels, wanted.request.port, dialer(wanted.request), TIMES);
+    if (wanted.kind !== 'portforward') return runCommand(wanted, openWebSocketChannels(socket, protocol, streamsOf(wanted.request), times));
+    if (protocol === TUNNEL_PROTOCOL) return serveSpdyPortForward(createWebSocketStream(socket), dialer(wanted.request), times);
+    const channels = new ChannelSocket(socket, protocol, times);
+    return serveWebSocketPortForward(channels, wanted.request.port, dialer(wanted.request));
   }
 
   const dialer = (request: PortForwardRequest) => (port: number, signal: AbortSignal) =>
@@ -154,14 +167,9 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
     if ('error' in ending && !channels.signal.aborted) logger.info({ err: ending.error }, `${wanted.kind} session failed`);
   }
 
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port ?? 0, options.address ?? '127.0.0.1', resolve);
-  });
-  const { address, port, family } = server.address() as AddressInfo;
-  const host = family === 'IPv6' ? `[${address}]` : address;
+  const base = renderBase(options.tls !== undefined, await listenAt(server, options));
   return {
-    url: (request) => `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}/${request.kind}/${tokens.issue(request)}`,
+    url: (request) => `${base}/${request.kind}/${tokens.issue(request)}`,
     get sessions() {
       return sessions.size;
     },
@@ -176,8 +184,33 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
   };
 }
 
-function readTls({ certFile, keyFile }: NonNullable<StreamingOptions['tls']>): { cert: Buffer; key: Buffer } {
-  return { cert: fs.readFileSync(certFile), key: fs.readFileSync(keyFile) };
+function createServer(tls: StreamingListen['tls']): http.Server | https.Server {
+  if (tls === undefined) return http.createServer();
+  try {
+    return https.createServer({ cert: fs.readFileSync(tls.certFile), key: fs.readFileSync(tls.keyFile), minVersion: 'TLSv1.2' });
+  } catch (cause) {
+    throw new Error(`serve streams over TLS with certificate ${tls.certFile} and key ${tls.keyFile}`, { cause });
+  }
+}
+
+async function listenAt(server: http.Server, { address = '127.0.0.1', port = 0 }: StreamingListen): Promise<AddressInfo> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'EADDRINUSE')
+        reject(new Error(`${address} port ${port} is in use: choose another with --streaming-port, or 0 for a free one`));
+      else if (cause.code === 'EADDRNOTAVAIL')
+        reject(new Error(`${address} is no address of this machine: choose another with --streaming-address`));
+      else reject(new Error(`serve streams on ${address} port ${port}`, { cause }));
+    });
+    server.listen(port, address, resolve);
+  });
+  return server.address() as AddressInfo;
+}
+
+/** Where all addresses are listened on, clients get the loopback one: they have the CRI socket, so they are on this machine. */
+function renderBase(tls: boolean, { address, port, family }: AddressInfo): string {
+  const named = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address;
+  return `${tls ? 'https' : 'http'}://${family === 'IPv6' ? `[${named}]` : named}:${port}`;
 }
 
 function pathOf(request: http.IncomingMessage): { readonly kind: StreamRequest['kind']; readonly token: string } | undefined {
@@ -212,4 +245,7 @@ function refuse(socket: Duplex, status: string, sentence: string, headers: Recor
   for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
   lines.push(`Content-Length: ${Buffer.byteLength(sentence) + 1}`, '', `${sentence}\n`);
   socket.end(lines.join('\r\n'));
+  socket.resume();
+  const late = setTimeout(() => socket.destroy(), REFUSAL_MS);
+  socket.once('close', () => clearTimeout(late));
 }

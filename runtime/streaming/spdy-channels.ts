@@ -2,18 +2,11 @@
 import type { Duplex } from 'node:stream';
 import type { Channels, Wanted } from './channels.ts';
 import { SpdyConnection, type SpdyStream } from './spdy-connection.ts';
+import type { StreamTimes } from './times.ts';
 
 /** Best first. v1 has no half-close of stdin, v3 adds resize, v4 a Status on the error stream. */
 export const SPDY_COMMAND_PROTOCOLS = ['v4.channel.k8s.io', 'v3.channel.k8s.io', 'v2.channel.k8s.io', 'channel.k8s.io'] as const;
 export type SpdyCommandProtocol = (typeof SPDY_COMMAND_PROTOCOLS)[number];
-
-export interface StreamTimes {
-  readonly idleMs: number;
-  /** How long a client may take to open its streams. */
-  readonly creationMs: number;
-  /** How long it may take to close after all has been said. */
-  readonly closeMs: number;
-}
 
 /** Throws when the client does not open its streams. */
 export async function openSpdyChannels(
@@ -35,7 +28,7 @@ export async function openSpdyChannels(
     complete = resolve;
   });
   const connection = new SpdyConnection(transport, {
-    idleMs: times.idleMs,
+    times,
     onStream: (stream) => {
       const type = stream.headers.get('streamtype') ?? '';
       if (!missing.delete(type)) throw new Error(`unexpected stream "${type}"`);
@@ -62,6 +55,6 @@ export async function openSpdyChannels(
     resize: streams.get('resize'),
     structured: protocol === 'v4.channel.k8s.io',
     signal: gone.signal,
-    finish: () => connection.finish(times.closeMs),
+    finish: () => connection.finish(),
   };
 }

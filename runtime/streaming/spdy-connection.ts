@@ -1,12 +1,20 @@
-// A SPDY/3.1 connection as its server sees it: streams that the client opens, each a Duplex. The send window is not waited for: the
-// clients in use (moby/spdystream) never open it, and TCP holds up whoever is too fast.
+// A SPDY/3.1 connection as its server sees it: streams that the client opens, each a Duplex. What we receive is acknowledged as the
+// draft says. The send window is not waited for: Kubernetes' clients (moby/spdystream) never open it, so every stream would stop after
+// 64 KiB; TCP holds up whoever is too fast.
 import { Duplex } from 'node:stream';
 import { encodeFrame, type Frame, FrameReader, RST } from './spdy-frame.ts';
 import { createHeaderDecoder, createHeaderEncoder, type SpdyHeaders } from './spdy-headers.ts';
+import type { StreamTimes } from './times.ts';
 
 /** What one stream may have unread before the whole connection waits for its reader. */
 const UNREAD_BYTES = 1 << 20;
 const MAX_STREAMS = 1000;
+/** Half the window that a client has until it is told otherwise. */
+const ACKNOWLEDGE_BYTES = 32 << 10;
+/** Longer writes are cut: a frame's length has 24 bits, and other streams want their turn. */
+const MAX_DATA_BYTES = 256 << 10;
+/** What may wait of answers (to pings, to data) for a client that does not read them. */
+const MAX_ANSWER_BYTES = 1 << 20;
 const NO_HEADERS: SpdyHeaders = new Map();
 
 type Done = (error?: Error | null) => void;
@@ -19,6 +27,8 @@ export class SpdyStream extends Duplex {
   readonly #gone: () => void;
   #reader: (() => void) | undefined;
   #reset = false;
+  #ended = false;
+  #unacknowledged = 0;
 
   constructor(id: number, headers: SpdyHeaders, send: Send, gone: () => void) {
     super({ allowHalfOpen: true, readableHighWaterMark: UNREAD_BYTES });
@@ -30,16 +40,32 @@ export class SpdyStream extends Duplex {
     this.on('error', () => undefined);
   }
 
-  /** Data from the client. Resolves when there is room for more. */
-  async receive(data: Buffer, fin: boolean): Promise<void> {
-    if (this.destroyed || this.readableEnded) return;
+  /** Data from the client. False when its reader is behind: wait for `drained` then. */
+  receive(data: Buffer, fin: boolean): boolean {
+    if (this.destroyed || this.#ended) return true;
     const room = data.length === 0 || this.push(data);
-    if (fin) this.push(null);
-    else if (data.length > 0) this.#send({ type: 'windowUpdate', streamId: this.id, delta: data.length });
-    if (!room && !fin)
-      await new Promise<void>((resolve) => {
-        this.#reader = resolve;
-      });
+    this.#unacknowledged += data.length;
+    if (fin) {
+      this.#ended = true;
+      this.push(null);
+      return true;
+    }
+    if (room) this.#acknowledge();
+    return room;
+  }
+
+  /** Resolves when there is room for more, or nobody left to read. */
+  async drained(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#reader = resolve;
+    });
+    this.#acknowledge();
+  }
+
+  #acknowledge(): void {
+    if (this.#unacknowledged < ACKNOWLEDGE_BYTES || this.destroyed) return;
+    this.#send({ type: 'windowUpdate', streamId: this.id, delta: this.#unacknowledged });
+    this.#unacknowledged = 0;
   }
 
   /** The client has reset it. */
@@ -54,7 +80,10 @@ export class SpdyStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: Done): void {
-    this.#send({ type: 'data', streamId: this.id, fin: false, data: chunk }, done);
+    let rest = chunk;
+    for (; rest.length > MAX_DATA_BYTES; rest = rest.subarray(MAX_DATA_BYTES))
+      this.#send({ type: 'data', streamId: this.id, fin: false, data: rest.subarray(0, MAX_DATA_BYTES) }, () => undefined);
+    this.#send({ type: 'data', streamId: this.id, fin: false, data: rest }, done);
   }
 
   override _final(done: Done): void {
@@ -73,8 +102,7 @@ export class SpdyStream extends Duplex {
 export interface SpdyOptions {
   /** Throws with the reason when the stream is refused. */
   readonly onStream: (stream: SpdyStream) => void;
-  /** The connection is ended after this time without a frame, either way. */
-  readonly idleMs: number;
+  readonly times: Pick<StreamTimes, 'idleMs' | 'probeMs'>;
 }
 
 export class SpdyConnection {
@@ -85,23 +113,27 @@ export class SpdyConnection {
   readonly #idle: NodeJS.Timeout;
   #lastId = 0;
   #open = true;
+  #finishing = false;
+  #answerBytes = 0;
+  #probes = 0;
   /** Resolves when the transport is closed, by whichever side. */
   readonly closed: Promise<void>;
 
   constructor(transport: Duplex, options: SpdyOptions) {
     this.#transport = transport;
     this.#options = options;
-    this.#idle = setTimeout(() => this.destroy(), options.idleMs).unref();
+    this.#idle = setTimeout(() => this.destroy(), options.times.idleMs).unref();
     transport.on('error', () => undefined);
+    // Also while it is not read from.
+    transport.once('close', () => this.#drop());
     this.closed = this.#run();
   }
 
-  /** Says that no more comes; waits for the client to close, for so long, then closes itself. */
-  async finish(timeoutMs: number): Promise<void> {
+  /** Says that no more comes, and waits for the client to close: it alone knows when it has read all. */
+  async finish(): Promise<void> {
     this.#send({ type: 'goaway', lastStreamId: this.#lastId, status: 0 });
-    const timer = setTimeout(() => this.destroy(), timeoutMs);
+    this.#finishing = true;
     await this.closed;
-    clearTimeout(timer);
   }
 
   destroy(): void {
@@ -114,18 +146,26 @@ export class SpdyConnection {
     try {
       for await (const chunk of this.#transport)
         for (const frame of reader.push(chunk as Buffer)) {
-          this.#idle.refresh();
+          this.#keepAlive();
           await this.#take(frame, headers.decode);
         }
     } catch {
       // Not SPDY, or cut off: either way the connection is over.
     } finally {
-      this.#open = false;
       clearTimeout(this.#idle);
       headers.close();
-      for (const stream of [...this.#streams.values()]) stream.receiveReset();
+      this.#drop();
       this.#transport.destroy();
     }
+  }
+
+  #drop(): void {
+    this.#open = false;
+    for (const stream of [...this.#streams.values()]) stream.receiveReset();
+  }
+
+  #keepAlive(): void {
+    if (!this.#finishing) this.#idle.refresh();
   }
 
   async #take(frame: Frame, decode: (block: Buffer) => Promise<SpdyHeaders>): Promise<void> {
@@ -134,18 +174,19 @@ export class SpdyConnection {
         return this.#accept(frame.streamId, frame.fin, await decode(frame.block));
       case 'data': {
         const stream = this.#streams.get(frame.streamId);
-        if (stream !== undefined) return stream.receive(frame.data, frame.fin);
+        if (stream !== undefined && !stream.receive(frame.data, frame.fin)) await this.#hold(stream);
         return;
       }
       case 'headers':
         // Read for the compressor's sake; no client means anything by them but perhaps the end.
         await decode(frame.block);
-        return frame.fin ? this.#streams.get(frame.streamId)?.receive(Buffer.alloc(0), true) : undefined;
+        if (frame.fin) this.#streams.get(frame.streamId)?.receive(Buffer.alloc(0), true);
+        return;
       case 'rstStream':
         this.#streams.get(frame.streamId)?.receiveReset();
         return;
       case 'ping':
-        // Even ids would be answers to pings of ours; there are none.
+        // Even ids are answers to ours.
         if (frame.id % 2 === 1) this.#send(frame);
         return;
       default:
@@ -176,7 +217,17 @@ export class SpdyConnection {
       return;
     }
     this.#send({ type: 'synReply', streamId: id, fin: false, block: this.#encodeHeaders(NO_HEADERS) });
-    if (fin) await stream.receive(Buffer.alloc(0), true);
+    if (fin) stream.receive(Buffer.alloc(0), true);
+  }
+
+  /** Nothing is read until the stream's reader has caught up. Only writing tells that the client is gone meanwhile. */
+  async #hold(stream: SpdyStream): Promise<void> {
+    const probe = setInterval(() => {
+      this.#probes += 2;
+      this.#transport.write(encodeFrame({ type: 'ping', id: this.#probes }));
+    }, this.#options.times.probeMs);
+    await stream.drained();
+    clearInterval(probe);
   }
 
   #send(frame: Parameters<typeof encodeFrame>[0], done?: Done): void {
@@ -184,7 +235,17 @@ export class SpdyConnection {
       done?.(new Error('the connection is closed'));
       return;
     }
-    this.#idle.refresh();
-    this.#transport.write(encodeFrame(frame), done);
+    this.#keepAlive();
+    const bytes = encodeFrame(frame);
+    if (done !== undefined) {
+      this.#transport.write(bytes, done);
+      return;
+    }
+    this.#answerBytes += bytes.length;
+    if (this.#answerBytes > MAX_ANSWER_BYTES) this.destroy();
+    else
+      this.#transport.write(bytes, () => {
+        this.#answerBytes -= bytes.length;
+      });
   }
 }

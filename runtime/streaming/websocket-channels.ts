@@ -3,7 +3,7 @@
 import { Readable, Writable } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import type { Channels, Wanted } from './channels.ts';
-import type { StreamTimes } from './spdy-channels.ts';
+import type { StreamTimes } from './times.ts';
 
 /** Best first. */
 export const WEBSOCKET_COMMAND_PROTOCOLS = [
@@ -24,19 +24,29 @@ export const MAX_MESSAGE_BYTES = 4 << 20;
 export class ChannelSocket {
   readonly #socket: WebSocket;
   readonly #base64: boolean;
+  readonly #halfCloses: boolean;
   readonly #inputs = new Map<number, Readable>();
+  /** Half-closed by the client. */
+  readonly #ended = new Set<Readable>();
+  /** Inputs whose readers are behind: while there is one, the socket is not read from. */
+  readonly #full = new Set<Readable>();
   readonly #idle: NodeJS.Timeout;
+  readonly #probeMs: number;
+  #probe: NodeJS.Timeout | undefined;
   readonly closed: Promise<void>;
 
-  constructor(socket: WebSocket, protocol: string, idleMs: number) {
+  constructor(socket: WebSocket, protocol: string, times: StreamTimes) {
     this.#socket = socket;
     this.#base64 = protocol.includes('base64');
-    this.#idle = setTimeout(() => socket.terminate(), idleMs).unref();
+    this.#halfCloses = protocol === 'v5.channel.k8s.io';
+    this.#probeMs = times.probeMs;
+    this.#idle = setTimeout(() => socket.terminate(), times.idleMs).unref();
     socket.on('message', (data) => this.#receive(data));
     socket.on('error', () => undefined);
     this.closed = new Promise((resolve) => {
       socket.on('close', () => {
         clearTimeout(this.#idle);
+        clearInterval(this.#probe);
         for (const input of this.#inputs.values()) input.destroy();
         resolve();
       });
@@ -44,8 +54,8 @@ export class ChannelSocket {
   }
 
   input(channel: number): Readable {
-    const input = new Readable({ highWaterMark: UNREAD_BYTES, read: () => this.#socket.resume() });
-    input.on('error', () => undefined);
+    const input = new Readable({ highWaterMark: UNREAD_BYTES, read: () => this.#release(input) });
+    input.on('error', () => undefined).on('close', () => this.#release(input));
     this.#inputs.set(channel, input);
     return input;
   }
@@ -63,13 +73,25 @@ export class ChannelSocket {
     else this.#socket.send(Buffer.concat([Buffer.from([channel]), bytes]), { binary: true }, done);
   }
 
-  /** Closes; a client that does not answer is cut off. */
-  async finish(timeoutMs: number): Promise<void> {
-    const timer = setTimeout(() => this.#socket.terminate(), timeoutMs);
-    this.#socket.resume();
+  /** Closes when the client has read all and answers. */
+  async finish(): Promise<void> {
+    for (const input of this.#inputs.values()) input.destroy();
     this.#socket.close(1000);
     await this.closed;
-    clearTimeout(timer);
+  }
+
+  /** Pongs that nobody asked for (RFC 6455, section 5.5.3): the client sees that we live, and the kernel tells when it does not. */
+  #hold(input: Readable): void {
+    this.#full.add(input);
+    this.#socket.pause();
+    this.#probe ??= setInterval(() => this.#socket.pong(undefined, undefined, () => undefined), this.#probeMs);
+  }
+
+  #release(input: Readable): void {
+    if (!this.#full.delete(input) || this.#full.size > 0) return;
+    clearInterval(this.#probe);
+    this.#probe = undefined;
+    this.#socket.resume();
   }
 
   #receive(data: RawData): void {
@@ -77,20 +99,23 @@ export class ChannelSocket {
     const message = Buffer.isBuffer(data) ? data : Buffer.concat(data as Buffer[]);
     const first = message[0];
     if (first === undefined) return;
-    if (first === CLOSE_CHANNEL && !this.#base64) {
-      this.#inputs.get(message[1] ?? -1)?.push(null);
+    if (first === CLOSE_CHANNEL && this.#halfCloses) {
+      const input = this.#inputs.get(message[1] ?? -1);
+      if (input === undefined || this.#ended.has(input)) return;
+      this.#ended.add(input);
+      input.push(null);
       return;
     }
     const channel = this.#base64 ? first - 0x30 : first;
     const bytes = this.#base64 ? Buffer.from(message.toString('latin1', 1), 'base64') : message.subarray(1);
     const input = this.#inputs.get(channel);
-    if (input === undefined || input.destroyed || input.readableEnded || bytes.length === 0) return;
-    if (!input.push(bytes)) this.#socket.pause();
+    if (input === undefined || input.destroyed || this.#ended.has(input) || bytes.length === 0) return;
+    if (!input.push(bytes)) this.#hold(input);
   }
 }
 
 export function openWebSocketChannels(socket: WebSocket, protocol: string, wanted: Wanted, times: StreamTimes): Channels {
-  const channels = new ChannelSocket(socket, protocol, times.idleMs);
+  const channels = new ChannelSocket(socket, protocol, times);
   const gone = new AbortController();
   void channels.closed.then(() => gone.abort(new Error('the client is gone')));
   const output = (name: 'stdout' | 'stderr') => (wanted[name] ? channels.output(CHANNEL[name]) : undefined);
@@ -104,6 +129,6 @@ export function openWebSocketChannels(socket: WebSocket, protocol: string, wante
     resize: wanted.tty ? channels.input(CHANNEL.resize) : undefined,
     structured: /^v[45]\./.test(protocol),
     signal: gone.signal,
-    finish: () => channels.finish(times.closeMs),
+    finish: () => channels.finish(),
   };
 }

@@ -1,0 +1,8 @@
+/* Waits for ever, as pause images do. */
+#include <unistd.h>
+
+int main(void)
+{
+    for (;;)
+        pause();
+}
