@@ -9,6 +9,7 @@ import { CommandError } from '../error.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import { readHost } from '../node/host.ts';
 import { type ConfigNode, planContainerConfig, planSandboxConfig } from '../pod/cri-config.ts';
+import { FIRST_RANGE, hasOwnUsers } from '../pod/user-range.ts';
 import { podCgroupPath } from '../resource/pod-cgroups.ts';
 import { renderProblem } from '../source/render-problem.ts';
 import type { DesiredPod } from '../source/source.ts';
@@ -38,11 +39,12 @@ export async function planDryRun(file: string, settings: NodeSettings, runtime: 
 }
 
 function encodeConfigs(desired: DesiredPod, node: ConfigNode, cgroupParent: string): Pick<DryRunConfigs, 'sandbox' | 'containers'> {
-  const sandbox = planSandboxConfig({ desired, attempt: 0, cgroupParent, node });
+  const users = hasOwnUsers(desired.pod) ? FIRST_RANGE : undefined;
+  const sandbox = planSandboxConfig({ desired, attempt: 0, cgroupParent, users, node });
   const volumes = volumePaths(planVolumes(desired.pod, node.paths));
   const containers = (desired.pod.spec?.containers ?? []).map((container) =>
     planContainerConfig({
-      ...{ desired, container, volumes, node, restartCount: 0, backoffStep: 0 },
+      ...{ desired, container, volumes, users, node, restartCount: 0, backoffStep: 0 },
       imageRef: container.image ?? '',
       imageUser: { username: '' },
       podIps: desired.pod.spec?.hostNetwork ? node.hostIps : ["<the pod's address>"],

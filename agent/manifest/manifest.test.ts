@@ -569,7 +569,14 @@ const badInputs: Row[] = [
     10,
     /not yet acted on, and the pod is refused because the containers would start unprepared/,
   ],
-  ['a user namespace', manifest({ spec: 'hostUsers: false' }), 'refused', 'spec.hostUsers', 10, /the pod's root would be the host's root/],
+  [
+    'users of its own in the network of the host',
+    manifest({ spec: 'hostUsers: false\nhostNetwork: true' }),
+    'refused',
+    'spec.hostNetwork',
+    11,
+    /cannot share this namespace of the host; remove one of the two/,
+  ],
   [
     'a secret in the environment',
     manifest({ container: 'env:\n- name: A\n  valueFrom: {secretKeyRef: {name: s, key: k}}' }),

@@ -54,6 +54,12 @@ function validateSpec(spec: V1PodSpec, path: string, report: Report): void {
   if (spec.hostname) report(`${path}.hostname`, checkLabelName(spec.hostname));
   if (spec.os?.name)
     report(`${path}.os.name`, spec.os.name === 'linux' ? undefined : `${spec.os.name} containers do not run on this node, which is linux`);
+  for (const field of ['hostNetwork', 'hostPID', 'hostIPC'] as const)
+    if (spec.hostUsers === false && spec[field])
+      report(
+        `${path}.${field}`,
+        'a pod with users of its own (hostUsers: false) cannot share this namespace of the host; remove one of the two',
+      );
   if (spec.hostPID && spec.shareProcessNamespace) {
     report(`${path}.shareProcessNamespace`, "the containers share the host's processes already (hostPID); remove one of the two");
   }

@@ -10,6 +10,7 @@ import { computeHostname } from './hosts.ts';
 import * as labels from './labels.ts';
 import { containerLogPath, hostsPath, type NodePaths, podLogDir } from './paths.ts';
 import { type ImageUser, planContainerSecurity, planSandboxSecurity } from './security.ts';
+import { renderMappings, type UserRange } from './user-range.ts';
 
 /** What is the same for every pod of the node. */
 export interface ConfigNode {
@@ -25,6 +26,8 @@ export interface SandboxInput {
   readonly attempt: number;
   /** Empty: the runtime's own place for it. */
   readonly cgroupParent: string;
+  /** The pod's own ids, when its root is not the host's. */
+  readonly users: UserRange | undefined;
   readonly node: ConfigNode;
 }
 
@@ -39,7 +42,7 @@ const podLabels = (pod: V1Pod) => ({
   [labels.POD_UID]: podNames(pod).uid,
 });
 
-export function planSandboxConfig({ desired, attempt, cgroupParent, node }: SandboxInput): PodSandboxConfig {
+export function planSandboxConfig({ desired, attempt, cgroupParent, users, node }: SandboxInput): PodSandboxConfig {
   const { pod, hash, origin } = desired;
   const hostNetwork = pod.spec?.hostNetwork ?? false;
   return PodSandboxConfig.fromPartial({
@@ -57,7 +60,7 @@ export function planSandboxConfig({ desired, attempt, cgroupParent, node }: Sand
       [labels.AGENT_NODE]: node.nodeName,
       [labels.ORIGIN_FILE]: origin.file,
     },
-    linux: { cgroupParent, securityContext: planSandboxSecurity(pod) },
+    linux: { cgroupParent, securityContext: planSandboxSecurity(pod, users) },
   });
 }
 
@@ -86,6 +89,7 @@ export interface ContainerInput {
   readonly podIps: readonly string[];
   /** Volume name to its path on the host. */
   readonly volumes: ReadonlyMap<string, string>;
+  readonly users: UserRange | undefined;
   readonly node: ConfigNode;
 }
 
@@ -106,7 +110,7 @@ export function planContainerConfig(input: ContainerInput): ContainerConfig {
     logPath: containerLogPath(container.name, restartCount),
     linux: {
       resources: planContainerResources(pod, container, node.memoryBytes),
-      securityContext: planContainerSecurity(pod, container, input.imageUser),
+      securityContext: planContainerSecurity(pod, container, { ...input.imageUser, users: input.users }),
     },
   });
 }
@@ -125,7 +129,7 @@ function planAnnotations({ desired, container, restartCount, backoffStep }: Cont
   };
 }
 
-function planMounts({ desired, container, volumes, node }: ContainerInput): DeepPartial<Mount>[] {
+function planMounts({ desired, container, volumes, users, node }: ContainerInput): DeepPartial<Mount>[] {
   const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => {
     const hostPath = volumes.get(name);
     if (hostPath === undefined) throw new Error(`volume "${name}", mounted at ${mountPath}, is not one of the pod's`);
@@ -134,5 +138,8 @@ function planMounts({ desired, container, volumes, node }: ContainerInput): Deep
   // A volume of the pod's own over it goes first, as everywhere.
   if (!mounts.some(({ containerPath }) => containerPath === '/etc/hosts'))
     mounts.push({ containerPath: '/etc/hosts', hostPath: hostsPath(node.paths, podNames(desired.pod).uid) });
-  return mounts;
+  if (users === undefined) return mounts;
+  // What the container's root writes is root's on the host too: a volume may go from pod to pod.
+  const mappings = { uidMappings: renderMappings(users), gidMappings: renderMappings(users) };
+  return mounts.map((mount) => ({ ...mount, ...mappings }));
 }

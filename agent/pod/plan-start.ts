@@ -4,6 +4,7 @@ import { podCgroupPath } from '../resource/pod-cgroups.ts';
 import type { DesiredPod } from '../source/source.ts';
 import { planVolumes, volumePaths } from '../volume/plan.ts';
 import { type ConfigNode, planContainerConfig, planSandboxConfig } from './cri-config.ts';
+import { FIRST_RANGE, hasOwnUsers } from './user-range.ts';
 
 export interface StartPlan {
   readonly sandboxConfig: PodSandboxConfig;
@@ -21,12 +22,13 @@ export interface StartInput {
 /** The image stays as written, and its user unknown: what needs the image is decided at the real start. */
 export function planStart({ desired, node, cgroupRoot, podIps }: StartInput): StartPlan {
   const { pod } = desired;
+  const users = hasOwnUsers(pod) ? FIRST_RANGE : undefined;
   const volumes = volumePaths(planVolumes(pod, node.paths));
   return {
-    sandboxConfig: planSandboxConfig({ desired, attempt: 0, cgroupParent: podCgroupPath(cgroupRoot, pod), node }),
+    sandboxConfig: planSandboxConfig({ desired, attempt: 0, cgroupParent: podCgroupPath(cgroupRoot, pod), users, node }),
     containerConfigs: (pod.spec?.containers ?? []).map((container) =>
       planContainerConfig({
-        ...{ desired, container, restartCount: 0, backoffStep: 0, volumes, node },
+        ...{ desired, container, restartCount: 0, backoffStep: 0, volumes, users, node },
         ...{ imageRef: container.image ?? '', imageUser: { username: '' } },
         podIps: pod.spec?.hostNetwork ? node.hostIps : podIps,
       }),

@@ -9,6 +9,7 @@ import {
   SecurityProfile_ProfileType as ProfileType,
   type SecurityProfile,
 } from '../../cri-proto/gen/api.ts';
+import { renderUserNamespace, type UserRange } from './user-range.ts';
 
 /** What containers do not see of /proc and /sys: the list that kubelets send. */
 export const MASKED_PATHS: readonly string[] = [
@@ -28,13 +29,14 @@ export const MASKED_PATHS: readonly string[] = [
 
 export const READONLY_PATHS: readonly string[] = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
 
-export function planNamespaces(pod: V1Pod): NamespaceOption {
+export function planNamespaces(pod: V1Pod, users: UserRange | undefined): DeepPartial<NamespaceOption> {
   const { hostNetwork, hostPID, hostIPC, shareProcessNamespace } = pod.spec ?? {};
   return {
     network: hostNetwork ? NamespaceMode.NODE : NamespaceMode.POD,
     pid: hostPID ? NamespaceMode.NODE : shareProcessNamespace ? NamespaceMode.POD : NamespaceMode.CONTAINER,
     ipc: hostIPC ? NamespaceMode.NODE : NamespaceMode.POD,
     targetId: '',
+    ...(users === undefined ? {} : { usernsOptions: renderUserNamespace(users) }),
   };
 }
 
@@ -47,11 +49,11 @@ function planSeccomp(profile: V1SeccompProfile | undefined, privileged: boolean)
 
 const id = (value: number | undefined) => (value === undefined ? {} : { value: BigInt(value) });
 
-export function planSandboxSecurity(pod: V1Pod): DeepPartial<LinuxSandboxSecurityContext> {
+export function planSandboxSecurity(pod: V1Pod, users?: UserRange): DeepPartial<LinuxSandboxSecurityContext> {
   const { runAsUser, runAsGroup, supplementalGroups } = pod.spec?.securityContext ?? {};
   const privileged = pod.spec?.containers.some((container) => container.securityContext?.privileged) ?? false;
   return {
-    namespaceOptions: planNamespaces(pod),
+    namespaceOptions: planNamespaces(pod, users),
     privileged,
     ...(runAsUser === undefined ? {} : { runAsUser: id(runAsUser) }),
     // CRI refuses a group without a user.
@@ -66,6 +68,11 @@ export function planSandboxSecurity(pod: V1Pod): DeepPartial<LinuxSandboxSecurit
 export interface ImageUser {
   readonly uid?: bigint;
   readonly username: string;
+}
+
+export interface ContainerUsers extends ImageUser {
+  /** The pod's own ids, when its root is not the host's. */
+  readonly users?: UserRange | undefined;
 }
 
 type UserFields = Pick<V1SecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsNonRoot' | 'seccompProfile'>;
@@ -99,7 +106,11 @@ export function rootProblem(pod: V1Pod, container: V1Container, image: ImageUser
     : undefined;
 }
 
-export function planContainerSecurity(pod: V1Pod, container: V1Container, image: ImageUser): DeepPartial<LinuxContainerSecurityContext> {
+export function planContainerSecurity(
+  pod: V1Pod,
+  container: V1Container,
+  image: ContainerUsers,
+): DeepPartial<LinuxContainerSecurityContext> {
   const { runAsUser, runAsGroup, seccompProfile } = effective(pod, container);
   const own = container.securityContext ?? {};
   const privileged = own.privileged ?? false;
@@ -118,7 +129,7 @@ export function planContainerSecurity(pod: V1Pod, container: V1Container, image:
     supplementalGroups: (pod.spec?.securityContext?.supplementalGroups ?? []).map(BigInt),
     capabilities: { addCapabilities: own.capabilities?.add ?? [], dropCapabilities: own.capabilities?.drop ?? [] },
     privileged,
-    namespaceOptions: planNamespaces(pod),
+    namespaceOptions: planNamespaces(pod, image.users),
     readonlyRootfs: own.readOnlyRootFilesystem ?? false,
     noNewPrivs: own.allowPrivilegeEscalation === false,
     maskedPaths: privileged ? [] : [...MASKED_PATHS],

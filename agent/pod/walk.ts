@@ -18,6 +18,7 @@ import { convertSandbox, type ObservedPod } from './observed.ts';
 import { hostsPath, podDir, podLogDir } from './paths.ts';
 import type { Action } from './plan.ts';
 import { rootProblem } from './security.ts';
+import { ensureUserRange, type UserRange } from './user-range.ts';
 
 export interface WalkNode {
   readonly cri: CriClient;
@@ -158,11 +159,25 @@ export class Walk {
 
   #sandboxConfig(attempt: number) {
     const desired = this.#wanted();
-    return planSandboxConfig({ desired, attempt, cgroupParent: this.#node.cgroups.pathOf(desired.pod), node: this.#node.config });
+    const cgroupParent = this.#node.cgroups.pathOf(desired.pod);
+    return planSandboxConfig({ desired, attempt, cgroupParent, users: this.#users(), node: this.#node.config });
+  }
+
+  #users(): UserRange | undefined {
+    return ensureUserRange(this.#paths, this.#wanted().pod);
+  }
+
+  /** A runtime that knows nothing of user namespaces would run the pod's root as the host's. */
+  async #checkUsers(): Promise<void> {
+    if (this.#users() === undefined) return;
+    const { runtimeHandlers } = await this.#node.cri.runtime.status({}, { timeoutMs: CALL_TIMEOUT_MS });
+    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces))
+      throw new Error('hostUsers is false, and the container runtime cannot make user namespaces on this node: remove hostUsers');
   }
 
   async #createSandbox(attempt: number): Promise<void> {
     const { runtime } = this.#node.cri;
+    await this.#checkUsers();
     if (attempt > 0) this.#event('Normal', 'SandboxChanged', 'Pod sandbox is gone: all containers are started again in a new one');
     await fs.mkdir(podLogDir(this.#paths, this.#observed), { recursive: true, mode: 0o755 });
     const { podSandboxId } = await runtime.runPodSandbox({ config: this.#sandboxConfig(attempt) }, { timeoutMs: SANDBOX_TIMEOUT_MS });
@@ -199,7 +214,7 @@ export class Walk {
     if (problem !== undefined) throw new ConfigProblem(problem);
     const volumes = volumePaths(planVolumes(desired.pod, this.#paths));
     const config = planContainerConfig({
-      ...{ desired, container, restartCount, backoffStep, volumes },
+      ...{ desired, container, restartCount, backoffStep, volumes, users: this.#users() },
       ...{ imageRef: image.id, imageUser: image.user, podIps: this.#podIps(), node: this.#node.config },
     });
     await fs.mkdir(path.join(podLogDir(this.#paths, this.#observed), name), { recursive: true, mode: 0o755 });

@@ -1,0 +1,53 @@
+// Pods with users of their own (hostUsers: false), from the manifest to the kernel.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { pidOf } from './testing/cri.ts';
+import { FOREVER, isRunning, podManifest, sh, untilPod } from './testing/pods.ts';
+import { poll } from './testing/poll.ts';
+import { TestNode } from './testing/test-node.ts';
+
+let node: TestNode;
+before(async () => {
+  node = await TestNode.create();
+  await node.start('node');
+});
+after(() => node?.destroy());
+
+async function initOf(podName: string): Promise<number> {
+  const labelSelector = { 'io.kubernetes.pod.name': podName };
+  const { containers } = await node.cri.runtime.listContainers({ filter: { labelSelector } });
+  return pidOf(node.cri, containers[0]?.id ?? '');
+}
+
+test('pods have ranges of their own, over a restart of the agent too, and their volumes keep the owners that they see', async () => {
+  const shared = path.join(node.dir, 'shared');
+  fs.mkdirSync(shared);
+  const volumes = [
+    { name: 'host', hostPath: { path: shared } },
+    { name: 'scratch', emptyDir: {} },
+    { name: 'memory', emptyDir: { medium: 'Memory' } },
+  ];
+  const write = (name: string) => ({
+    ...sh(`touch /host/${name} /scratch/x /memory/x && chown 1000 /scratch/x && touch /host/${name}.done && ${FOREVER}`),
+    volumeMounts: volumes.map((volume) => ({ name: volume.name, mountPath: `/${volume.name}` })),
+  });
+  for (const name of ['first', 'second']) node.addManifest(`${name}.yaml`, podManifest(name, write(name), { hostUsers: false, volumes }));
+  const pods = await Promise.all(['first', 'second'].map((name) => untilPod(node, name, isRunning)));
+  const owners = await Promise.all(['first', 'second'].map(async (name) => fs.statSync(`/proc/${await initOf(name)}`).uid));
+  assert.deepEqual(new Set(owners), new Set([65_536, 131_072]));
+  await poll('both to have written', () => ['first', 'second'].every((name) => fs.existsSync(path.join(shared, `${name}.done`))));
+  for (const name of ['first', 'second']) assert.equal(fs.statSync(path.join(shared, name)).uid, 0);
+  const podDir = path.join(node.rootDir, 'pods', pods[0]?.metadata?.uid ?? '');
+  assert.equal(fs.statSync(path.join(podDir, 'volumes/kubernetes.io~empty-dir/scratch/x')).uid, 1000);
+  const noted = JSON.parse(fs.readFileSync(path.join(podDir, 'userns'), 'utf8'));
+  assert.deepEqual(noted.uidMappings, [{ hostId: owners[0], containerId: 0, length: 65_536 }]);
+
+  await node.stop();
+  await node.start('node');
+  node.addManifest('third.yaml', podManifest('third', write('third'), { hostUsers: false, volumes }));
+  await untilPod(node, 'third', isRunning);
+  assert.equal(fs.statSync(`/proc/${await initOf('third')}`).uid, 196_608);
+  assert.deepEqual(fs.statSync(`/proc/${await initOf('first')}`).uid, owners[0]);
+});
