@@ -13,10 +13,11 @@ import { openStreamingServer, type StreamingServer } from './server.ts';
 import type { StreamHandlers, StreamSession } from './session.ts';
 import { connectSpdy, SpdyClient } from './testing/spdy-client.ts';
 
-const TIMES = { creationMs: 200, probeMs: 20 };
 const silent = { info: () => undefined, warn: () => undefined, error: () => undefined, debug: () => undefined };
 
 let server: StreamingServer;
+/** Does not wait for streams. */
+let hasty: StreamingServer;
 /** What the next session does. */
 let run: (session: StreamSession) => Promise<number>;
 let dial: StreamHandlers['portForward'];
@@ -27,21 +28,22 @@ before(async () => {
     attach: async (_request, session) => void (await run(session)),
     portForward: (id, port, signal) => dial(id, port, signal),
   };
-  server = await openStreamingServer({ handlers, logger: silent as never, times: TIMES });
+  server = await openStreamingServer({ handlers, logger: silent as never, times: { probeMs: 20 } });
+  hasty = await openStreamingServer({ handlers, logger: silent as never, times: { creationMs: 50 } });
 });
 beforeEach(() => {
   run = async () => 0;
   dial = async (_id, port) => net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
 });
-after(() => server.close());
+after(() => Promise.all([server.close(), hasty.close()]));
 
 async function until(what: string, look: () => boolean): Promise<void> {
   for (const deadline = Date.now() + 5000; !look(); await delay(5)) assert.ok(Date.now() < deadline, `waited for ${what}`);
 }
 
-const execUrl = (streams: Partial<ExecRequest>) =>
-  server.url({ kind: 'exec', request: ExecRequest.create({ containerId: 'c', ...streams }) });
-const forwardUrl = (port: number[] = []) => server.url({ kind: 'portforward', request: PortForwardRequest.create({ port }) });
+const execUrl = (streams: Partial<ExecRequest>, { url } = server) =>
+  url({ kind: 'exec', request: ExecRequest.create({ containerId: 'c', ...streams }) });
+const forwardUrl = (port: number[] = [], { url } = server) => url({ kind: 'portforward', request: PortForwardRequest.create({ port }) });
 
 async function spdy(url: string, protocol: string): Promise<SpdyClient> {
   const client = await connectSpdy(url, [protocol]);
@@ -155,7 +157,7 @@ test('SPDY: sizes come as they are sent, the last one also to a late listener', 
 });
 
 test('a client that does not open its streams in time is cut off', async () => {
-  const client = await spdy(execUrl({ stdin: true, stdout: true }), 'v4.channel.k8s.io');
+  const client = await spdy(execUrl({ stdin: true, stdout: true }, hasty), 'v4.channel.k8s.io');
   client.open({ streamType: 'error' });
   await until('the cut', () => client.closed);
 });
@@ -196,6 +198,7 @@ for (const transport of ['SPDY', 'WebSocket'])
       const client = await spdy(url, 'v4.channel.k8s.io');
       client.open({ streamType: 'error' });
       const stdin = client.open({ streamType: 'stdin' });
+      await until('its streams', () => client.frames.filter(({ type }) => type === 'synReply').length === 2);
       for (let count = 0; count < 32; count++) client.data(stdin, much.subarray(0, 1 << 19));
       await until('probes', () => client.frames.some(({ type }) => type === 'ping'));
       client.socket.destroy();
@@ -306,14 +309,19 @@ test('port-forward: many pairs on one connection, a refused one tells why and le
   // A reset ends the connection behind it, also one that has more to say.
   client.send({ type: 'rstStream', streamId: late.data, status: 5 });
   await until('its end', () => echo.sockets.every(({ destroyed }) => destroyed));
-  const lone = client.open({ streamType: 'error', port: '80', requestID: '3' });
-  await until('the complaint', () => client.ended(lone));
-  assert.match(client.received(lone).toString(), /no data stream within 200 ms/);
   const last = pair(echo.port, '4');
   client.data(last.data, 'four');
   await until('the last', () => client.received(last.data).length === 4);
   client.socket.destroy();
   await until('all ends', () => echo.sockets.every(({ destroyed }) => destroyed));
+});
+
+test('port-forward: a stream that stays alone is told so', async () => {
+  const client = await spdy(forwardUrl([], hasty), 'portforward.k8s.io');
+  const lone = client.open({ streamType: 'error', port: '80', requestID: '3' });
+  await until('the complaint', () => client.ended(lone));
+  assert.match(client.received(lone).toString(), /no data stream within 50 ms/);
+  client.socket.destroy();
 });
 
 test('port-forward over WebSocket: the tunnel, and channels that are numbered by port', async (t) => {
