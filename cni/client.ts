@@ -59,4 +59,6 @@ export interface NetworkOptions {
   readonly faultPoint?: (name: string) => void;
 }
 
+export { parseCidr } from './ip.ts';
+export { checkPodCidrs } from './ipam.ts';
 export { openNetwork } from './network.ts';

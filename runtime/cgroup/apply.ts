@@ -92,7 +92,8 @@ function v1Controllers(host: CgroupHost, cgroup: string, plan: CgroupPlan): stri
   return ['freezer', 'pids', 'memory', 'cpu'].filter((controller) => host.v1[controller] !== undefined).slice(0, 1);
 }
 
-function directoryOf(cgroup: Cgroup, host: CgroupHost, controller: string): string {
+/** Where a controller's files of a cgroup are. */
+export function directoryOf(cgroup: Cgroup, host: CgroupHost, controller: string): string {
   const directory = controller === 'cgroup' || controllerVersion(host, controller) === 2 ? cgroup.unifiedDir : cgroup.v1Dirs[controller];
   if (directory === undefined) throw new Error(`cgroup ${cgroup.path} has no ${controller} controller`);
   return directory;

@@ -8,6 +8,7 @@ import { removeContainer } from '../container/remove.ts';
 import { startContainer } from '../container/start.ts';
 import { isVisible, renderContainer, renderContainerStatus } from '../container/status.ts';
 import { stopContainer } from '../container/stop.ts';
+import { updateContainer } from '../container/update.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition, invalidArgument, notFound } from '../errors.ts';
 import { findByPrefix } from '../ids.ts';
@@ -59,6 +60,12 @@ export function containerHandlers(context: RuntimeContext): CriHandlers {
     removeContainer: async ({ containerId }) => {
       const container = findByPrefix(context.containers, containerId);
       if (container !== undefined) await container.serial.run(() => removeContainer(context, container));
+      return {};
+    },
+    updateContainerResources: async ({ containerId, linux }) => {
+      const container = containerOf(context, containerId);
+      // Windows' fields mean nothing here.
+      if (linux !== undefined) await container.serial.run(() => updateContainer(context, container, linux));
       return {};
     },
     listContainers: async ({ filter }) => ({

@@ -1,6 +1,8 @@
 // Owns the calls about the runtime itself: Version, Status, RuntimeConfig, UpdateRuntimeConfig, GetContainerEvents.
+import { checkPodCidrs, parseCidr } from '../../cni/client.ts';
 import { CgroupDriver } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
+import { invalidArgument } from '../errors.ts';
 import { findUserNamespaceObstacle } from '../process/id-mapping.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 
@@ -42,8 +44,14 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
     },
     runtimeConfig: async () => ({ linux: { cgroupDriver: CgroupDriver.CGROUPFS } }),
     updateRuntimeConfig: async ({ runtimeConfig }) => {
-      const cidr = runtimeConfig?.networkConfig?.podCidr ?? '';
-      if (cidr !== '') await context.network.setPodCidrs(cidr.split(','));
+      const cidrs = (runtimeConfig?.networkConfig?.podCidr ?? '').split(',').map((cidr) => cidr.trim());
+      if (cidrs.join('') === '') return {};
+      try {
+        checkPodCidrs(cidrs.map(parseCidr));
+      } catch (error) {
+        throw invalidArgument(`pod_cidr "${cidrs.join(',')}"`, error);
+      }
+      await context.network.setPodCidrs(cidrs);
       return {};
     },
     getContainerEvents: (_request, { signal }) => context.lifecycle.subscribe(signal),

@@ -9,8 +9,10 @@ import { nowNs } from '../time.ts';
 
 /** The id of a sandbox's own events is the sandbox's. */
 export function publishEvent(context: RuntimeContext, object: Container | Sandbox, type: ContainerEventType): void {
-  const sandboxId = 'sandboxId' in object.record ? object.record.sandboxId : object.id;
-  const sandbox = context.sandboxes.get(sandboxId);
+  const ofContainer = 'sandboxId' in object.record;
+  const sandboxId = ofContainer ? (object as Container).record.sandboxId : object.id;
+  // A sandbox that was just removed is told as it was last: the kubelet looks for the pod's uid in it.
+  const sandbox = ofContainer ? context.sandboxes.get(sandboxId) : (object as Sandbox);
   const images = new Map(context.images.list().map((image) => [image.id, image]));
   context.lifecycle.publish({
     containerId: object.id,

@@ -1,5 +1,6 @@
 // Owns the sandbox calls of RuntimeService: CRI messages in and out; sandbox/ does the work.
-import { ContainerEventType } from '../../cri-proto/gen/api.ts';
+import { ContainerEventType, LinuxPodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import { checkResources, mergeResources } from '../container/merge-resources.ts';
 import { isVisible as isContainerVisible, renderContainerStatus } from '../container/status.ts';
 import type { RuntimeContext } from '../context.ts';
 import { notFound } from '../errors.ts';
@@ -46,6 +47,26 @@ export function sandboxHandlers(context: RuntimeContext): CriHandlers {
       if (sandbox === undefined) return {};
       await sandbox.serial.run(() => removePodSandbox(context, sandbox));
       publishEvent(context, sandbox, ContainerEventType.CONTAINER_DELETED_EVENT);
+      return {};
+    },
+    // The client has written the pod's cgroup itself: what it says is kept for whoever asks.
+    updatePodSandboxResources: async ({ podSandboxId, overhead, resources }) => {
+      const sandbox = sandboxOf(context, podSandboxId);
+      for (const its of [overhead, resources]) if (its !== undefined) checkResources(its);
+      await sandbox.serial.run(async () => {
+        const { config } = sandbox.record;
+        const linux = LinuxPodSandboxConfig.create(config.linux ?? {});
+        sandbox.change({
+          config: {
+            ...config,
+            linux: {
+              ...linux,
+              overhead: overhead === undefined ? linux.overhead : mergeResources(linux.overhead, overhead),
+              resources: resources === undefined ? linux.resources : mergeResources(linux.resources, resources),
+            },
+          },
+        });
+      });
       return {};
     },
     podSandboxStatus: async ({ podSandboxId, verbose }) => {
