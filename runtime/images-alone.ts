@@ -1,4 +1,5 @@
 // Owns the image store of a root-dir that no daemon works on: opened under the same lock, for commands that need no daemon.
+import { readImageInfo } from './image/info.ts';
 import { openImageStore } from './image/open.ts';
 import type { Image, ImageStore } from './image/store.ts';
 import { lockDirectory } from './lock.ts';
@@ -39,9 +40,8 @@ export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOption
       pull: (reference) => store.pull(reference),
       inspect: async (reference) => {
         const image = await store.status(reference);
-        return image === undefined
-          ? undefined
-          : { image: rowOf(image), details: { diffIds: image.diffIds, imageSpec: { config: image.config } } };
+        if (image === undefined) return undefined;
+        return { image: rowOf(image), details: await readImageInfo(store, image) };
       },
       remove: (reference) => store.remove(reference),
       import: (file) => store.import(file),

@@ -177,6 +177,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       const record = findImage(index.records(), text);
       return record === undefined ? undefined : imageOf(record);
     },
+    configDocument: (imageId) => content.read(imageId),
     remove: async (text) => {
       const record = findImage(index.records(), text);
       if (record === undefined) return;

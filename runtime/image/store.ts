@@ -70,6 +70,8 @@ export interface ImageStore {
   list(): readonly Image[];
   /** By id, id prefix, tag or digest reference; undefined when absent (no error). Assembles host images at first reference. */
   status(reference: string): Promise<Image | undefined>;
+  /** The image's config as it came: OCI image-spec JSON. */
+  configDocument(imageId: string): Promise<Buffer>;
   /** Removes every reference of the image; layers stay while a snapshot uses them. Absent is success. */
   remove(reference: string): Promise<void>;
   /** Imports an OCI layout directory, an OCI layout tar or a `docker save` tar; gives the references that it brought. */

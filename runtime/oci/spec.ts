@@ -5,7 +5,7 @@ import type { ContainerSpec, IdMapping, ImageMount, Mount, Namespaces, Process }
 import { type OciNames, planOciAnnotations } from './annotations.ts';
 import type { OciDeviceRule, OciIdMapping, OciMount, OciNamespace, OciProcess, OciResources, OciSeccomp, OciSpec } from './types.ts';
 
-const OCI_VERSION = '1.1.0';
+export const OCI_VERSION = '1.1.0';
 
 export interface OciFacts {
   readonly names: OciNames;

@@ -2,6 +2,7 @@
 import type { Image as CriImage, FilesystemUsage } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
 import { type CriCode, CriError, invalidArgument } from '../errors.ts';
+import { readImageInfo } from '../image/info.ts';
 import { RegistryError } from '../image/registry-error.ts';
 import type { FsUsage, Image, PullAuth } from '../image/store.ts';
 import type { CriHandlers } from '../server/handlers.ts';
@@ -80,8 +81,7 @@ export function imageHandlers({ images }: RuntimeContext): CriHandlers {
     imageStatus: async ({ image, verbose }) => {
       const found = await images.status(reference(image));
       if (found === undefined) return { image: undefined, info: {} };
-      const info = verbose ? { info: JSON.stringify({ diffIds: found.diffIds, imageSpec: { config: found.config } }) } : {};
-      return { image: renderImage(found), info };
+      return { image: renderImage(found), info: verbose ? { info: JSON.stringify(await readImageInfo(images, found)) } : {} };
     },
     removeImage: async ({ image }) => {
       await images.remove(reference(image));

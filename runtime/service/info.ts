@@ -1,37 +1,63 @@
 // Owns the verbose info of statuses: containerd's keys, so that tools find them, and the syscall program in words.
-
 import type { Container } from '../container/container.ts';
 import { findSpec } from '../container/find-spec.ts';
-import { planSandboxNamespaces } from '../container/namespaces.ts';
 import type { RuntimeContext } from '../context.ts';
 import { findOciSpec } from '../oci/find.ts';
+import { OCI_VERSION } from '../oci/spec.ts';
+import type { OciNamespace, OciSpec } from '../oci/types.ts';
+import { planPause } from '../sandbox/plan.ts';
+import type { SandboxRecord } from '../sandbox/record.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { explainContainer, explainPause } from './explain.ts';
 import { RUNTIME_NAME } from './node.ts';
+import { protoJson } from './proto-json.ts';
 
-/** What generated messages keep for round trips says nothing to a reader. */
-const UNKNOWN_FIELDS = '_unknownFields';
+const SNAPSHOTTER = 'overlayfs';
 
+/** Every digit of a 64-bit limit stays. */
 function json(value: unknown): string {
-  return JSON.stringify(value, (key, part: unknown) => {
-    if (key === UNKNOWN_FIELDS) return undefined;
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return JSON.stringify(value, (_key, part: unknown) => {
     if (part instanceof Uint8Array) return `${part.length} bytes`;
-    return typeof part === 'bigint' ? Number(part) : part;
+    return typeof part === 'bigint' ? rawJSON(String(part)) : part;
   });
 }
 
+/** What the sandbox would be for an OCI runtime, as far as there is something to say: its namespaces, by the pause process that holds them. */
+function sandboxSpec({ config, pause }: SandboxRecord): Pick<OciSpec, 'ociVersion' | 'annotations'> & { hostname: string; linux: object } {
+  const { namespaces, hostname, sysctls } = planPause(config);
+  const types = { net: 'network', ipc: 'ipc', uts: 'uts', pid: 'pid', user: 'user', time: 'time' } as const;
+  const own = Object.entries(namespaces).filter(([, kind]) => kind === 'new');
+  return {
+    ociVersion: OCI_VERSION,
+    hostname,
+    annotations: config.annotations,
+    linux: {
+      namespaces: own.map(([kind]): OciNamespace => {
+        const type = types[kind as keyof typeof types];
+        return pause === undefined ? { type } : { type, path: `/proc/${pause.pid}/ns/${kind}` };
+      }),
+      sysctl: sysctls,
+      ...(config.linux?.cgroupParent ? { cgroupsPath: config.linux.cgroupParent } : {}),
+    },
+  };
+}
+
 export function sandboxInfo({ record }: Sandbox): Record<string, string> {
-  const pid = record.pause?.pid ?? 0;
+  const running = record.state === 'ready';
   const info = {
     sandboxID: record.id,
-    pid,
+    pid: running ? (record.pause?.pid ?? 0) : 0,
+    processStatus: running ? 'running' : 'deleted',
+    netNamespaceClosed: !running,
     image: '',
-    snapshotKey: '',
-    snapshotter: '',
+    snapshotKey: record.id,
+    snapshotter: SNAPSHOTTER,
     runtimeHandler: record.runtimeHandler,
     runtimeType: RUNTIME_NAME,
-    config: record.config,
-    namespaces: planSandboxNamespaces(record.config.linux?.securityContext?.namespaceOptions),
+    runtimeOptions: null,
+    config: protoJson(record.config),
+    runtimeSpec: sandboxSpec(record),
   };
   return { info: json(info), program: json(explainPause(record)) };
 }
@@ -43,9 +69,10 @@ export async function containerInfo(context: RuntimeContext, container: Containe
     pid: record.state === 'running' ? (record.initPid ?? 0) : 0,
     removing: record.state === 'removing',
     snapshotKey: record.id,
-    snapshotter: 'overlayfs',
+    snapshotter: SNAPSHOTTER,
     runtimeType: RUNTIME_NAME,
-    config: record.config,
+    runtimeOptions: null,
+    config: protoJson(record.config),
     phases: record.phases,
     oomKills: record.oomKills,
     cgroupPath: record.cgroupPath,
