@@ -18,6 +18,8 @@ import { createPodCgroups, noPodCgroups, type PodCgroups } from './resource/pod-
 import { type Listener, listen } from './server/http.ts';
 import { readOnlyRoutes, type Served, socketRoutes } from './server/routes.ts';
 import { type Run, type RunEvent, startRun } from './server/run.ts';
+import { streamRoutes } from './server/streams.ts';
+import { serveUpgrades } from './server/upgrade.ts';
 import { openFileSource } from './source/file-source.ts';
 import type { PodSource, Problem } from './source/source.ts';
 
@@ -131,7 +133,9 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     const closeListeners = async () => void (await Promise.all(listeners.splice(0).map((listener) => listener.close())));
     undo.push(closeListeners);
     const readOnlyPort = await openReadOnly(options, served, listeners);
-    listeners.push(await listen({ socketPath: socket }, socketRoutes(served), logger));
+    const commands = await listen({ socketPath: socket }, socketRoutes(served), logger);
+    listeners.push(commands);
+    undo.push(serveUpgrades(commands.server, streamRoutes(pods, cri), logger));
     const source = await openSource(options, pods);
     undo.push(() => source?.close());
     return {

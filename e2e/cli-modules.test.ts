@@ -52,6 +52,8 @@ for (const args of [
   ['get', 'pods'],
   ['logs', 'web'],
   ['exec', 'web', '--', 'ls'],
+  ['attach', 'web'],
+  ['port-forward', 'web', '80'],
 ])
   test(`${args[0]} loads no package and nothing of the runtime but its paths`, async () => {
     const nowhere = ['--run-dir', path.join(directory, 'run'), '--log-dir', path.join(directory, 'log')];

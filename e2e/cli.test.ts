@@ -100,7 +100,8 @@ for (const [title, args, code, sentence] of [
   ['a flag without its value', ['logs', 'x', '--tail'], 2, /--tail needs a value/],
   ['a value that is no number', ['logs', 'x', '--tail', 'all'], 2, /--tail all: expected a whole number/],
   ['exec without --', ['exec', 'web', 'ls'], 2, /put "--" before the command: tskubelet exec web -- ls/],
-  ['exec with a terminal', ['exec', '-it', 'web', '--', 'ls'], 2, /-i and -t come with streaming/],
+  ['port-forward without a port', ['port-forward', 'web'], 2, /which port\?/],
+  ['an address that is none', ['port-forward', 'web', '80', '--address', 'here'], 2, /--address here: expected IP addresses or localhost/],
   ['a view of explain that there is not', ['explain', 'web', 'stop'], 2, /view "start"/],
   ['a port that is none', ['runtime', '--read-only-port', '70000'], 2, /whole number from 0 to 65535/],
   ['a log format that is none', ['runtime', '--log-format', 'xml'], 2, /expected text or json/],
@@ -130,7 +131,7 @@ for (const [title, args, code, sentence] of [
   });
 
 test('each command has help of its own', async () => {
-  for (const command of ['runtime', 'run', 'get', 'logs', 'exec', 'explain', 'image', 'doctor', 'version']) {
+  for (const command of ['runtime', 'run', 'get', 'logs', 'exec', 'attach', 'port-forward', 'explain', 'image', 'doctor', 'version']) {
     const { code, stdout } = await run(launcher, [command, '--help']);
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`^usage: tskubelet ${command}`));

@@ -48,11 +48,28 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (invocation) => (await import('./logs.ts')).logs(invocation),
   },
   exec: {
-    usage: 'exec POD -- COMMAND [ARG…]',
+    usage: 'exec [-i] [-t] POD -- COMMAND [ARG…]',
     help: 'run a command in a container',
-    details: ['Exit code: that of the command; 126 when it cannot be executed, 127 when it is not found, 125 for every other failure.'],
+    details: [
+      'With -it: a shell, as if it were here. When this command ends first, what it started in the container is killed.',
+      'Exit code: that of the command; 126 when it cannot be executed, 127 when it is not found, 125 for every other failure.',
+    ],
     flags: ['namespace', 'container', 'stdin', 'tty'],
     run: async (invocation) => (await import('./exec.ts')).exec(invocation),
+  },
+  attach: {
+    usage: 'attach [-i] [-t] POD',
+    help: "a running container's own output and, with -i, its input",
+    details: ['Ends with the container; when this command ends first the container goes on.'],
+    flags: ['namespace', 'container', 'stdin', 'tty'],
+    run: async (invocation) => (await import('./attach.ts')).attach(invocation),
+  },
+  'port-forward': {
+    usage: 'port-forward POD [LOCAL:]REMOTE…',
+    help: 'ports of a pod on this machine',
+    details: ['REMOTE is a number or the name of a container port; ":REMOTE" takes a local port that is free. Ctrl-C ends it (0).'],
+    flags: ['namespace', 'address'],
+    run: async (invocation) => (await import('./port-forward.ts')).portForward(invocation),
   },
   explain: {
     usage: 'explain POD[/CONTAINER] start',

@@ -61,6 +61,7 @@ export const COMMAND_FLAGS = {
   timestamps: { type: 'boolean', help: 'each line with its time' },
   stdin: { type: 'boolean', short: 'i', help: 'pass standard input on' },
   tty: { type: 'boolean', short: 't', help: 'give the command a terminal' },
+  address: { type: 'string', value: 'IP[,IP]', help: 'where to listen on this machine (default localhost)' },
   'dry-run': { type: 'string', value: 'FILE', help: 'explain what a start of this manifest would do; nothing is started' },
   bin: { type: 'string', multiple: true, value: 'PATH', help: 'a program to put into the image; repeatable' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
@@ -73,7 +74,7 @@ export type NodeFlag = keyof typeof NODE_FLAGS;
 export type CommandFlag = keyof typeof COMMAND_FLAGS;
 
 /** Flags that the design has and a later version serves: refused by name, so that nobody believes them to work. */
-const LATER: readonly string[] = ['kubeconfig', 'cni-conf-dir', 'cni-bin-dir', 'client-ca-file', 'address', 'port'];
+const LATER: readonly string[] = ['kubeconfig', 'cni-conf-dir', 'cni-bin-dir', 'client-ca-file', 'port'];
 
 export interface Invocation {
   readonly flags: Flags;

@@ -44,3 +44,12 @@ export function containerOf(pod: V1Pod, container: string | undefined): string {
     throw new CommandError(`container "${name}" is not in pod ${pod.metadata?.name}: it has ${names.join(', ')}`);
   return name;
 }
+
+/** "/exec/default/web/app": a kubelet's paths. */
+export function streamPath(
+  kind: 'exec' | 'attach' | 'portForward',
+  { namespace, name, container }: { readonly namespace: string; readonly name: string; readonly container?: string },
+): string {
+  const parts = [kind, namespace, name, ...(container === undefined ? [] : [container])];
+  return `/${parts.map(encodeURIComponent).join('/')}`;
+}

@@ -51,6 +51,9 @@ const container: ObjectSchema = {
     ports: '[]ContainerPort',
     resources: 'ResourceRequirements',
     securityContext: 'SecurityContext',
+    stdin: 'bool',
+    stdinOnce: 'bool',
+    tty: 'bool',
     volumeMounts: '[]VolumeMount',
   },
   later: {
@@ -62,11 +65,8 @@ const container: ObjectSchema = {
     restartPolicy: refused('string', 'the container would be restarted by another rule'),
     restartPolicyRules: refused('[]ContainerRestartRule', 'the container would be restarted by another rule'),
     startupProbe: later('Probe'),
-    stdin: later('bool', false),
-    stdinOnce: later('bool', false),
     terminationMessagePath: later('string', '/dev/termination-log'),
     terminationMessagePolicy: later('string', 'File'),
-    tty: later('bool', false),
     volumeDevices: refused('[]VolumeDevice', 'the container would start without its devices'),
   },
 };

@@ -108,6 +108,9 @@ export function planContainerConfig(input: ContainerInput): ContainerConfig {
     labels: { ...podLabels(pod), [labels.CONTAINER_NAME]: container.name },
     annotations: planAnnotations(input),
     logPath: containerLogPath(container.name, restartCount),
+    stdin: container.stdin ?? false,
+    stdinOnce: container.stdinOnce ?? false,
+    tty: container.tty ?? false,
     linux: {
       resources: planContainerResources(pod, container, node.memoryBytes),
       securityContext: planContainerSecurity(pod, container, { ...input.imageUser, users: input.users }),

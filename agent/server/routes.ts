@@ -10,16 +10,19 @@
 //   GET    /problems                                        [{severity, file, document, line?, fieldPath?, message, text}]
 //   GET    /events                                          [{type, reason, message, namespace, pod, container?, time}], oldest first
 //   GET    /explain/{namespace}/{pod}                       ?container; {sandbox{info, program}, containers[{name, id, info, program}]}
-//   POST   /exec/{namespace}/{pod}/{container}              {command: […], timeoutSeconds?} → {exitCode, stdout, stderr (base64), error?}
 //   POST   /run                                             ?file; manifest → one RunEvent per line (run.ts); closing it removes the pods
 //   DELETE /run/{id}                                        ends a run; answers when nothing of its pods is left
+//
+//   agent.sock only, upgraded to WebSocket or SPDY/3.1 (streams.ts):
+//          /exec/{namespace}/{pod}/{container}              ?command=…&command=… &input=1 &output=1 &error=1 &tty=1
+//          /attach/{namespace}/{pod}/{container}            ?input=1 &output=1 &error=1 &tty=1
+//          /portForward/{namespace}/{pod}                   ?port=… (for WebSocket: one pair of channels each)
 import type { CriClient } from '../../cri-proto/client.ts';
 import type { EventLog } from '../event/events.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { NodePaths } from '../pod/paths.ts';
 import type { Pods } from '../pod/pods.ts';
 import { renderProblem } from '../source/render-problem.ts';
-import { serveExec } from './exec.ts';
 import { serveExplain } from './explain.ts';
 import { type Exchange, HttpError, type Route, readBody, sendJson, sendText } from './http.ts';
 import { renderJson } from './json.ts';
@@ -78,7 +81,6 @@ export function socketRoutes(served: Served): readonly Route[] {
     { method: 'GET', path: '/problems', serve: ({ response }) => sendJson(response, renderProblems(pods)) },
     { method: 'GET', path: '/events', serve: ({ response }) => sendJson(response, renderEvents(served.events)) },
     { method: 'GET', path: '/explain/{namespace}/{pod}', serve: (exchange) => serveExplain(exchange, pods, cri) },
-    { method: 'POST', path: '/exec/{namespace}/{pod}/{container}', serve: (exchange) => serveExec(exchange, pods, cri) },
     { method: 'POST', path: '/run', serve: (exchange) => serveRun(exchange, served) },
     { method: 'DELETE', path: '/run/{id}', serve: (exchange) => serveRemove(exchange, served) },
   ];

@@ -9,7 +9,6 @@ import type { V1ContainerStatus } from '@kubernetes/client-node';
 import { operationType } from '../metrics/instrument.ts';
 import { createMetrics } from '../metrics/metrics.ts';
 import { makePod } from '../pod/testing/model.ts';
-import { decodeExecRequest } from './exec.ts';
 import { decodeInfo } from './explain.ts';
 import { runtimeId } from './find.ts';
 import { HttpError, listen, matchPath, type Route, sendText } from './http.ts';
@@ -120,12 +119,6 @@ test('the log is that of the run that is asked for', () => {
   assert.throws(() => chooseRestart(status({ state: { waiting: { reason: 'ErrImagePull', message: 'no route' } } }), false), {
     message: 'container "c" waits to start: ErrImagePull: no route',
   });
-});
-
-test('an exec request is a list of words', () => {
-  assert.deepEqual(decodeExecRequest('{"command":["ls","-l"],"timeoutSeconds":5}'), { command: ['ls', '-l'], timeoutSeconds: 5 });
-  for (const wrong of ['', '[]', '{}', '{"command":[]}', '{"command":"ls"}', '{"command":[1]}', '{"command":["a"],"timeoutSeconds":-1}'])
-    assert.throws(() => decodeExecRequest(wrong), { status: 400 }, wrong);
 });
 
 test('info of the runtime is JSON where it is JSON', () => {
