@@ -114,6 +114,9 @@ function planUnified(draft: Draft, files: Readonly<Record<string, string>>): voi
     } else if (file === 'io.max' && controllerVersion(draft.host, 'io') === undefined && draft.host.v1.blkio !== undefined) {
       for (const [v1File, text] of value.split('\n').filter(Boolean).flatMap(throttle))
         draft.writes.push({ controller: 'blkio', file: v1File, value: text });
+    } else if (file === 'io.max') {
+      // The kernel takes one device per write.
+      for (const line of value.split('\n').filter(Boolean)) draft.express(controller, file, line, undefined);
     } else draft.express(controller, file, value, undefined);
   }
 }

@@ -14,6 +14,7 @@ import { checkIdMappedMounts } from './id-mapped-mounts.ts';
 import { imageReferences, makeImageVolumePlaces } from './image-volumes.ts';
 import { planLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
+import { resolveContainer } from './resolve.ts';
 
 export async function createContainer(
   context: RuntimeContext,
@@ -63,8 +64,9 @@ export async function createContainer(
     context.faultPoint('container recorded');
     rollback.add('snapshot', () => context.images.removeSnapshot(id));
     makeImageVolumePlaces(context.paths, id, config);
-    await prepareRootfs(context, container, sandbox);
+    const snapshot = await prepareRootfs(context, container, sandbox);
     context.faultPoint('container snapshot prepared');
+    container.change(await resolveContainer(container.record, sandbox.record.config, { image, snapshot, host: context.cgroups.host }));
     // Planned once now, so that what is wrong is told by create and not by start.
     checkIdMappedMounts(await findSpec(context, container, sandbox), sandbox.record.pause?.pid);
     container.change({ state: 'created', phases: { create: performance.now() - startedMs } });

@@ -8,7 +8,9 @@ import { listHostDevices, statDevice } from '../process/host-devices.ts';
 import type { Device } from '../program/spec.ts';
 
 /** The node at `hostPath`, or every node below it when it is a directory (as runc and containerd do for /dev/snd). */
-export async function findDevices({ hostPath, containerPath }: CriDevice): Promise<readonly Device[]> {
+export async function findDevices({ hostPath, containerPath, permissions }: CriDevice): Promise<readonly Device[]> {
+  if (!/^[rwm]*$/.test(permissions)) throw invalidArgument(`device ${hostPath}: permissions "${permissions}" are not of r, w and m`);
+  if (!path.isAbsolute(containerPath)) throw invalidArgument(`device ${hostPath}: container_path "${containerPath}" is not absolute`);
   const stat = await fs.promises.stat(hostPath).catch((cause: unknown) => {
     throw invalidArgument(`device ${hostPath}`, cause);
   });

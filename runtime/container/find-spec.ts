@@ -6,14 +6,16 @@ import type { RuntimeContext } from '../context.ts';
 import { notFound } from '../errors.ts';
 import type { Snapshot } from '../image/store.ts';
 import { listHostDevices } from '../process/host-devices.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
 import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
 import { modeOf } from '../sandbox/modes.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
+import { planRlimits } from './annotations.ts';
 import type { Container } from './container.ts';
 import { findDevices } from './devices.ts';
 import { findImageVolumes, imageReferences } from './image-volumes.ts';
 import { isDirectory } from './mount-source.ts';
+import { planSeccomp } from './seccomp.ts';
+import { hasSelinux, planSelinuxLabels } from './selinux.ts';
 import { planContainerSpec } from './spec.ts';
 import { findIdentity } from './user.ts';
 import { hostId, planIdMaps } from './user-namespace.ts';
@@ -21,7 +23,8 @@ import { hostId, planIdMaps } from './user-namespace.ts';
 /** The spec of a created container, as a start would use it now. */
 export async function findSpec(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<ContainerSpec> {
   const { paths, images, cgroups } = context;
-  const { config, imageId, id } = container.record;
+  const { record } = container;
+  const { config, imageId, id } = record;
   const image = await images.status(imageId);
   if (image === undefined) throw notFound(`image ${imageId} of container ${id} is gone`);
   const snapshot = await prepareRootfs(context, container, sandbox);
@@ -46,7 +49,7 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
       mountpoint: paths.containerRootfs(id),
       readonly: false,
     },
-    user: await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs]),
+    user: record.user ?? (await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs])),
     sourceIsDirectory: new Map(sources),
     imageVolumes: findImageVolumes(paths, id, config, snapshot.volumeDirs),
     devices,
@@ -55,7 +58,10 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
     hostname: hostNetwork ? '' : sandboxConfig.hostname,
     shmSource: modeOf(sandboxConfig, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm(sandbox.id),
     sandboxFiles,
-    defaultSeccomp: defaultSeccompFilter,
+    seccomp: planSeccomp(config.linux?.securityContext, record.seccompProfile),
+    apparmorProfile: record.apparmorProfile,
+    selinux: planSelinuxLabels(config.linux?.securityContext, hasSelinux()),
+    rlimits: planRlimits(config, sandboxConfig),
   });
 }
 

@@ -32,14 +32,18 @@ export interface ContainerRecord {
   readonly imageId: string;
   readonly state: ContainerState;
   readonly bootId: string;
+  /** Resolved by create (resolve.ts): whom it runs as, the text of its seccomp profile, the name of its AppArmor profile. */
+  readonly user?: Identity;
+  readonly seccompProfile?: string;
+  readonly apparmorProfile?: string;
+  /** Files of cgroup2 that annotations ask for. */
+  readonly unified?: Readonly<Record<string, string>>;
   readonly logPath: string;
   /** Path of its cgroup below the hierarchies' roots; empty without cgroups. */
   readonly cgroupPath: string;
   readonly startedAt: bigint;
   readonly shim?: ProcessIdentity;
   readonly initPid?: number;
-  /** Who its first process was started as. */
-  readonly user?: Identity;
   readonly exit?: ExitRecord;
   /** The stop signal is sent once, however often the client asks to stop. */
   readonly stopSignalSent: boolean;

@@ -3,12 +3,10 @@ import path from 'node:path';
 import {
   type ContainerConfig,
   type Mount as CriMount,
-  type LinuxContainerSecurityContext,
   type PodSandboxConfig,
-  SecurityProfile_ProfileType as ProfileType,
   MountPropagation as Propagation,
 } from '../../cri-proto/gen/api.ts';
-import { invalidArgument, unimplemented } from '../errors.ts';
+import { invalidArgument } from '../errors.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '../program/defaults.ts';
 import type {
@@ -30,6 +28,8 @@ import { planArgs, planEnv } from './command.ts';
 import type { ImageVolume } from './image-volumes.ts';
 import { planContainerNamespaces } from './namespaces.ts';
 import { checkProcMount } from './proc-mounts.ts';
+import type { FindSeccomp } from './seccomp.ts';
+import type { SelinuxLabels } from './selinux.ts';
 import { hostId, type IdMaps, isMapped, planIdMaps } from './user-namespace.ts';
 
 /** What was found on the host for a container: everything that planContainerSpec may not look up itself. */
@@ -47,12 +47,11 @@ export interface HostFindings {
   readonly shmSource: string;
   /** Files of the sandbox that every container sees: container path to host path. */
   readonly sandboxFiles: ReadonlyMap<string, string>;
-  /** The compiled default profile for these capabilities. */
-  readonly defaultSeccomp: (capabilities: readonly string[]) => Buffer;
+  readonly seccomp: FindSeccomp;
+  readonly apparmorProfile?: string | undefined;
+  readonly selinux?: SelinuxLabels | undefined;
+  readonly rlimits?: readonly Rlimit[];
 }
-
-// What containerd gives a container that asks for nothing; only the core limit is set, the rest is inherited from the daemon.
-const DEFAULT_RLIMITS: readonly Rlimit[] = [];
 
 export function planContainerSpec(
   config: ContainerConfig,
@@ -65,7 +64,11 @@ export function planContainerSpec(
   const idMaps = planIdMaps(sandbox.linux?.securityContext?.namespaceOptions);
   checkIdentity(host.user, idMaps);
   return {
-    rootfs: { ...host.rootfs, readonly: security?.readonlyRootfs ?? false },
+    rootfs: {
+      ...host.rootfs,
+      readonly: security?.readonlyRootfs ?? false,
+      ...(host.selinux === undefined ? {} : { selinuxLabel: host.selinux.mount }),
+    },
     namespaces: planContainerNamespaces(
       sandbox.linux?.securityContext?.namespaceOptions,
       security?.namespaceOptions,
@@ -99,7 +102,7 @@ function planProcess(config: ContainerConfig, image: ImageConfig, host: HostFind
   const security = config.linux?.securityContext;
   const privileged = security?.privileged ?? false;
   const capabilities = planCapabilities(security?.capabilities, privileged);
-  const seccomp = planSeccomp(security, capabilities.bounding, host.defaultSeccomp);
+  const seccomp = host.seccomp(capabilities.bounding);
   const oomScoreAdj = config.linux?.resources?.oomScoreAdj;
   const cwd = config.workingDir || image.workingDir || '/';
   if (!path.isAbsolute(cwd)) throw invalidArgument(`working directory "${cwd}" is not absolute`);
@@ -110,24 +113,13 @@ function planProcess(config: ContainerConfig, image: ImageConfig, host: HostFind
     user: host.user,
     capabilities,
     noNewPrivileges: security?.noNewPrivs ?? false,
-    rlimits: DEFAULT_RLIMITS,
+    rlimits: host.rlimits ?? [],
     ...(oomScoreAdj === undefined ? {} : { oomScoreAdj: Number(oomScoreAdj) }),
     terminal: config.tty,
     ...(seccomp === undefined ? {} : { seccomp }),
+    ...(host.apparmorProfile === undefined ? {} : { apparmorProfile: host.apparmorProfile }),
+    ...(host.selinux === undefined ? {} : { selinuxLabel: host.selinux.process }),
   };
-}
-
-/** Without a word about seccomp there is none, as under containerd: clients that want the default profile say so. */
-function planSeccomp(
-  security: LinuxContainerSecurityContext | undefined,
-  capabilities: readonly string[],
-  defaultSeccomp: HostFindings['defaultSeccomp'],
-): Buffer | undefined {
-  if (security?.privileged) return undefined;
-  const type = security?.seccomp?.profileType ?? ProfileType.Unconfined;
-  if (type === ProfileType.Unconfined) return undefined;
-  if (type === ProfileType.Localhost) throw unimplemented('seccomp profiles of type Localhost are not served yet: use RuntimeDefault');
-  return defaultSeccomp(capabilities);
 }
 
 const PROPAGATION: Readonly<Record<number, MountPropagation>> = {

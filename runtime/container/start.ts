@@ -19,7 +19,7 @@ import { planDeviceRules } from './devices.ts';
 import { releaseContainer, watchContainer } from './exit.ts';
 import { findSpec } from './find-spec.ts';
 import { outputStreams } from './output.ts';
-import { planResources } from './resources.ts';
+import { planResources, resourceError } from './resources.ts';
 import { hostId } from './user-namespace.ts';
 
 export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
@@ -42,8 +42,10 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   const { id, config, recordId, cgroupPath, phases } = container.record;
   const laps = createLaps();
   if (cgroupPath !== '') {
-    const plan = planCgroup(planResources(config.linux?.resources), cgroups.host);
-    await createCgroup(cgroups.host, cgroupPath, plan);
+    const plan = planCgroup(planResources(config.linux?.resources, container.record.unified), cgroups.host);
+    await createCgroup(cgroups.host, cgroupPath, plan).catch((error: unknown) => {
+      throw resourceError(error);
+    });
   }
   laps.lap('cgroup');
   context.faultPoint('container cgroup created');
@@ -84,7 +86,6 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     state: 'running',
     startedAt: nowNs(),
     initPid: running.initPid,
-    user: spec.process.user,
     ...(shim === undefined ? {} : { shim }),
     phases: { ...phases, ...laps.phases },
   });

@@ -29,8 +29,16 @@ export async function findIdentity(
     ['/etc/passwd', '/etc/group'].map((file) => readRootfsFile(dirs, file, { limitBytes: MAX_ACCOUNT_FILE_BYTES })),
   );
   const text = (content: Buffer | undefined) => content?.toString('utf8') ?? '';
-  const user = resolveUser(planUserSpec(security, imageUser), text(passwd), text(group));
+  const user = resolve(planUserSpec(security, imageUser), text(passwd), text(group));
   const fromImage = security?.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? [] : user.additionalGids;
   const asked = (security?.supplementalGroups ?? []).map(Number);
   return { uid: user.uid, gid: user.gid, additionalGids: [...new Set([user.gid, ...fromImage, ...asked])] };
+}
+
+function resolve(spec: string, passwd: string, group: string): ReturnType<typeof resolveUser> {
+  try {
+    return resolveUser(spec, passwd, group);
+  } catch (error) {
+    throw invalidArgument('run as the user of the request or of the image', error);
+  }
 }

@@ -121,6 +121,8 @@ export const WALL = 0x40000000;
 // others
 export const SECCOMP_SET_MODE_FILTER = 1;
 /** Without it kernels before 5.16 turn off speculation for every filtered process. */
+export const SECCOMP_FILTER_FLAG_TSYNC = 1;
+export const SECCOMP_FILTER_FLAG_LOG = 2;
 export const SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 export const CLOSE_RANGE_CLOEXEC = 4;
 export const CLOCK_REALTIME = 0;

@@ -30,7 +30,9 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
     ...(pausePid === undefined ? {} : { pausePid }),
     ...(targetPid === undefined ? {} : { targetPid }),
     cgroupPath,
-    resources: planOciResources(planResources(config.linux?.resources), { unified: context.cgroups.host.mode === 'unified' }),
+    resources: planOciResources(planResources(config.linux?.resources, container.record.unified), {
+      unified: context.cgroups.host.mode === 'unified',
+    }),
     deviceRules: planDeviceRules(config.devices, spec.devices),
   });
 }

@@ -6,7 +6,7 @@ import { ALL_CAPABILITIES, capabilityMask, capabilityNames, LAST_CAPABILITY } fr
 import { DEFAULT_PATH, RLIMITS } from './defaults.ts';
 import { FD } from './records.ts';
 import { tryWithWarning } from './shim-steps.ts';
-import type { Capabilities, Process } from './spec.ts';
+import type { Capabilities, Process, SeccompFilter } from './spec.ts';
 
 /** What the planners know of the machine. */
 export interface HostLimits {
@@ -64,10 +64,12 @@ function addStdio(p: ProgramBuilder, terminal: number | undefined): void {
   p.op('fcntl', [FD.events, shown(2, 'F_SETFD'), shown(1, 'FD_CLOEXEC')]);
 }
 
-function addSeccomp(p: ProgramBuilder, filter: Buffer): void {
-  const instructions = filter.length / 8;
-  const program = p.words([instructions, p.data(filter)]);
-  p.op('seccomp', [k.SECCOMP_SET_MODE_FILTER, k.SECCOMP_FILTER_FLAG_SPEC_ALLOW, shown(program, `filter of ${instructions} instructions`)]);
+function addSeccomp(p: ProgramBuilder, { programs, flags }: SeccompFilter): void {
+  for (const filter of programs) {
+    const instructions = filter.length / 8;
+    const program = p.words([instructions, p.data(filter)]);
+    p.op('seccomp', [k.SECCOMP_SET_MODE_FILTER, flags, shown(program, `filter of ${instructions} instructions`)]);
+  }
 }
 
 function addBoundingSet(p: ProgramBuilder, capabilities: Capabilities, last: number): void {

@@ -13,14 +13,14 @@ function escapeLayer(directory: string): string {
 }
 
 /** What is mounted: a writable root, or (without upperDir) layers alone. */
-type Overlay = Pick<Rootfs, 'mountpoint'> & Partial<Pick<Rootfs, 'upperDir' | 'workDir'>>;
+type Overlay = Pick<Rootfs, 'mountpoint' | 'selinuxLabel'> & Partial<Pick<Rootfs, 'upperDir' | 'workDir'>>;
 
-function overlayData(lowerDirs: readonly string[], { upperDir, workDir }: Overlay): string {
+function overlayData(lowerDirs: readonly string[], { upperDir, workDir, selinuxLabel }: Overlay): string {
   const escapeOption = (directory: string) => directory.replace(/[\\,]/g, (character) => `\\${character}`);
   const lower = lowerDirs.map(escapeLayer).join(':');
   if (upperDir === undefined || workDir === undefined) return `lowerdir=${lower}`;
   // index=off: a layer is shared by many containers, and an upper may be mounted again after a crash.
-  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off`;
+  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off${selinuxLabel === undefined ? '' : `,context="${selinuxLabel}"`}`;
 }
 
 /** The longest directory that all have in common. */
@@ -53,7 +53,11 @@ export function addOverlay(p: ProgramBuilder, rootfs: Overlay, lowerDirs: readon
 }
 
 /** One fsconfig(2) per layer: any number of them, since Linux 6.5. */
-function addOverlayByLayer(p: ProgramBuilder, { upperDir, workDir, mountpoint }: Overlay, lowerDirs: readonly string[]): void {
+function addOverlayByLayer(
+  p: ProgramBuilder,
+  { upperDir, workDir, mountpoint, selinuxLabel }: Overlay,
+  lowerDirs: readonly string[],
+): void {
   const context = p.slot('overlay context');
   const mount = p.slot('overlay');
   const set = (key: string, value: string) =>
@@ -65,6 +69,7 @@ function addOverlayByLayer(p: ProgramBuilder, { upperDir, workDir, mountpoint }:
     set('workdir', workDir);
     set('index', 'off');
   }
+  if (selinuxLabel !== undefined) set('context', selinuxLabel);
   addFsmount(p, context, mount, 0);
   p.op('move_mount', [ref(mount), '', k.AT_FDCWD, mountpoint, k.MOVE_MOUNT_F_EMPTY_PATH]);
   p.op('close', [ref(mount)]);

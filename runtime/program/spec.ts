@@ -37,6 +37,8 @@ export interface Rootfs {
   /** An empty directory that the overlay is mounted on, in the container's mount namespace only. */
   readonly mountpoint: string;
   readonly readonly: boolean;
+  /** Of all its files, by the mount option context=. */
+  readonly selinuxLabel?: string;
 }
 
 export type MountAttribute = 'noexec' | 'nodev' | 'nosuid';
@@ -111,6 +113,13 @@ export interface Capabilities {
   readonly ambient: readonly string[];
 }
 
+export interface SeccompFilter {
+  /** Classic BPF for seccomp(2), loaded in this order. */
+  readonly programs: readonly Buffer[];
+  /** SECCOMP_FILTER_FLAG_… of each load. */
+  readonly flags: number;
+}
+
 export interface Process {
   readonly args: readonly string[];
   readonly env: readonly string[];
@@ -121,8 +130,8 @@ export interface Process {
   readonly rlimits: readonly Rlimit[];
   readonly oomScoreAdj?: number;
   readonly terminal: boolean;
-  /** Classic BPF program for seccomp(2), absent for unconfined. */
-  readonly seccomp?: Buffer;
+  /** Absent for unconfined. */
+  readonly seccomp?: SeccompFilter;
   readonly apparmorProfile?: string;
   readonly selinuxLabel?: string;
 }

@@ -16,6 +16,7 @@ import { planPause } from './plan.ts';
 import type { SandboxRecord } from './record.ts';
 import { Sandbox } from './sandbox.ts';
 import { killPause } from './stop.ts';
+import { checkSysctls } from './sysctls.ts';
 import { TIME_OFFSET } from './time-offset.ts';
 
 const MAX_HOSTNAME_BYTES = 64;
@@ -33,6 +34,7 @@ export function checkSandboxConfig(config: PodSandboxConfig | undefined, runtime
     if (hostPort < 0 || hostPort > 65535 || containerPort < 1 || containerPort > 65535)
       throw invalidArgument(`port mapping ${hostPort} to ${containerPort}: ports go from 1 to 65535`);
   checkNamespaces(config);
+  checkSysctls(config);
   return config;
 }
 

@@ -1,17 +1,19 @@
 // Owns the dry run: what a start of these CRI configs would do on this machine, without one. What only a start knows (the image's layers,
 // ids, the image's own command and user) stands as <words> in its place.
+import fs from 'node:fs';
 import path from 'node:path';
 import { ContainerConfig, NamespaceMode as Mode, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
 import type { CgroupHost } from '../cgroup/cgroup.ts';
 import { detectCgroupHost } from '../cgroup/host.ts';
 import { planCgroup } from '../cgroup/plan.ts';
 import { cgroupProblem } from '../cgroup/root.ts';
+import { planRlimits } from '../container/annotations.ts';
 import { planResources } from '../container/resources.ts';
+import { planSeccomp, seccompFile } from '../container/seccomp.ts';
 import { planContainerSpec } from '../container/spec.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { planPaths } from '../paths.ts';
 import { hostLimits } from '../process/host-limits.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
 import type { CgroupPlacement, ContainerSpec } from '../program/spec.ts';
 import { modeOf } from '../sandbox/modes.ts';
 import { type ExplainedStart, explainContainerStart, explainSandboxConfig } from './explain.ts';
@@ -57,6 +59,7 @@ function planSpec(
   const directory = paths.containerDir(`<${name}>`);
   const security = config.linux?.securityContext;
   const uid = Number(security?.runAsUser?.value ?? 0n);
+  const file = seccompFile(security);
   return planContainerSpec(config, sandbox, placeholderImage(config), {
     rootfs: {
       lowerDirs: [`<layers of ${config.image?.userSpecifiedImage || config.image?.image}>`],
@@ -74,7 +77,8 @@ function planSpec(
     hostname: modeOf(sandbox, 'network') === Mode.NODE ? '' : sandbox.hostname,
     shmSource: modeOf(sandbox, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm('<sandbox>'),
     sandboxFiles: new Map(['hostname', 'hosts', 'resolv.conf'].map((file) => [`/etc/${file}`, `${run}/${file}`])),
-    defaultSeccomp: defaultSeccompFilter,
+    seccomp: planSeccomp(security, file === undefined ? undefined : fs.readFileSync(file, 'utf8')),
+    rlimits: planRlimits(config, sandbox),
   });
 }
 
