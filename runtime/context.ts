@@ -5,6 +5,7 @@ import type { Container } from './container/container.ts';
 import type { ImageStore } from './image/store.ts';
 import type { LogPump } from './log/pump.ts';
 import type { Logger } from './logger.ts';
+import type { OciRuntime } from './oci/runtimes.ts';
 import type { Paths } from './paths.ts';
 import type { Events } from './process/events.ts';
 import type { Sandbox } from './sandbox/sandbox.ts';
@@ -35,6 +36,8 @@ export interface RuntimeContext {
   readonly containers: Map<string, Container>;
   /** Names in use (ids.ts) to the id that has them. */
   readonly names: Map<string, string>;
+  /** External OCI runtimes by the name of their runtime handler. */
+  readonly ociRuntimes: ReadonlyMap<string, OciRuntime>;
   nextRecordId(): number;
   /** Called between the steps of every walker: the crash tests die here. */
   faultPoint(name: string): void;

@@ -19,6 +19,7 @@ import { lockDirectory } from './lock.ts';
 import { keeperStarter } from './log/keeper.ts';
 import { openLogPump } from './log/pump.ts';
 import type { Logger } from './logger.ts';
+import { findOciRuntimes } from './oci/runtimes.ts';
 import { nodeSuffix, planPaths } from './paths.ts';
 import { openEvents } from './process/events.ts';
 import { reconcile } from './reconcile.ts';
@@ -43,6 +44,8 @@ export interface RuntimeOptions {
   readonly podCidrs: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
+  /** Name of a runtime handler to the executable of an external OCI runtime. */
+  readonly runtimeHandlers?: Readonly<Record<string, string>>;
   readonly allowNoLimits: boolean;
   readonly streaming?: StreamingListen;
   /** Where the CRI socket is; <run-dir>/cri.sock by default. */
@@ -135,6 +138,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       sandboxes: new Map(),
       containers: new Map(),
       names: new Map(),
+      ociRuntimes: await findOciRuntimes(options.runtimeHandlers ?? {}),
       nextRecordId: () => {
         recordId = (recordId + 1) >>> 0;
         return recordId;

@@ -100,8 +100,11 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
   const sameBoot = record.bootId === context.bootId;
   const shim = processes.find(({ kind, name }) => kind === 'shim' && name === record.id);
   const ended = sameBoot ? readExitFile(context.paths.exitFile(record.id)) : undefined;
-  if (record.state === 'starting' && shim === undefined && ended === undefined) {
-    // Its start was cut short before there was a process: it can be started again.
+  // An external runtime may have made it and not started it: only a start that ended is known to have.
+  const halfMade = record.ociRuntime !== undefined || (shim === undefined && ended === undefined);
+  if (record.state === 'starting' && halfMade) {
+    // Its start was cut short: it can be started again.
+    if (shim !== undefined) await killOurProcess(shim);
     await releaseContainer(context, container);
     container.change({ state: 'created', startedAt: 0n });
     return;

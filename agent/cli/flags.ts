@@ -39,6 +39,12 @@ export const NODE_FLAGS = {
     value: 'DURATION',
     help: 'end of such a connection on which nothing comes or goes (default 4h)',
   },
+  'runtime-handler': {
+    type: 'string',
+    multiple: true,
+    value: 'NAME=PATH',
+    help: 'an OCI runtime for pods of this runtime handler, such as crun=/usr/bin/crun; repeatable',
+  },
   'read-only-address': { type: 'string', value: 'IP', help: 'address of /pods, /healthz and /metrics (default 127.0.0.1)' },
   'read-only-port': { type: 'string', value: 'PORT', help: 'their port; 0 switches it off (default 10255)' },
   'file-check-frequency': { type: 'string', value: 'DURATION', help: 'how often manifests are looked at without an event (default 20s)' },

@@ -20,6 +20,7 @@ export interface RuntimeStart {
   readonly podCidrs: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
+  readonly runtimeHandlers: Readonly<Record<string, string>>;
   readonly allowNoLimits: boolean;
   readonly streaming?: StreamingListen;
 }

@@ -82,6 +82,8 @@ export interface NodeSettings extends Settings {
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
   readonly streaming: StreamingListen;
+  /** Name of a runtime handler to the executable of an OCI runtime. */
+  readonly runtimeHandlers: Readonly<Record<string, string>>;
   readonly readOnlyAddress: string;
   readonly readOnlyPort: number;
   readonly logFormat: 'text' | 'json';
@@ -104,6 +106,7 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
     streaming: readStreaming(flags),
+    runtimeHandlers: runtimeHandlers(flags['runtime-handler'] ?? []),
     readOnlyAddress: flags['read-only-address'] ?? DEFAULTS['read-only-address'],
     readOnlyPort: numberFlag(flags, 'read-only-port', { min: 0, max: 65535 }) ?? Number(DEFAULTS['read-only-port']),
     logFormat: format,
@@ -130,6 +133,24 @@ function readStreaming(flags: Flags): StreamingListen {
       ? {}
       : { tls: { certFile: absolute('streaming-tls-cert-file', certFile), keyFile: absolute('streaming-tls-private-key-file', keyFile) } }),
   };
+}
+
+// RFC 1123 label: what the API server asks of a RuntimeClass' handler.
+const HANDLER_NAME = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
+
+function runtimeHandlers(values: readonly string[]): Readonly<Record<string, string>> {
+  const handlers: Record<string, string> = {};
+  for (const value of values) {
+    const at = value.indexOf('=');
+    const name = value.slice(0, Math.max(at, 0));
+    const file = value.slice(at + 1);
+    if (!HANDLER_NAME.test(name) || !file.startsWith('/'))
+      throw usageError(`--runtime-handler ${value}: expected NAME=PATH, such as crun=/usr/bin/crun`);
+    if (name === 'tskubelet' || name in handlers)
+      throw usageError(`--runtime-handler ${value}: "${name}" is ${name in handlers ? 'given twice' : 'our own runtime'}`);
+    handlers[name] = file;
+  }
+  return handlers;
 }
 
 function durationFlag(flags: Flags, name: 'file-check-frequency' | 'streaming-connection-idle-timeout'): number | undefined {

@@ -13,6 +13,8 @@ const launcher = path.join(repository, 'bin/tskubelet');
 export interface TestNodeOptions {
   /** Further flags for every start. */
   readonly flags?: readonly string[];
+  /** The daemon sees no cgroup2 hierarchy beside those of v1: crun refuses such hybrid hosts. */
+  readonly legacyCgroups?: boolean;
 }
 
 export interface StartOptions {
@@ -27,18 +29,20 @@ export class TestNode {
   readonly cgroupRoot: string;
   readonly pods: string;
   readonly #flags: readonly string[];
+  readonly #legacyCgroups: boolean;
   daemon: ChildProcess | undefined;
   /** Everything that the daemons of this node wrote to standard error. */
   log = '';
   #client: CriClient | undefined;
 
-  private constructor({ flags = [] }: TestNodeOptions) {
+  private constructor({ flags = [], legacyCgroups = false }: TestNodeOptions) {
     // A tmpfs, as run-dir must be; images and volumes of tests are small.
     this.dir = path.join('/dev/shm', `tsk-e2e-${this.id}`);
     this.netns = `tsk-e2e-${this.id}`;
     this.cgroupRoot = `/tsk-e2e-${this.id}`;
     this.pods = path.join(this.dir, 'pods');
     this.#flags = flags;
+    this.#legacyCgroups = legacyCgroups;
   }
 
   static async create(options: TestNodeOptions = {}): Promise<TestNode> {
@@ -71,7 +75,10 @@ export class TestNode {
 
   /** A command line in this node's network namespace; only the network one, so that cgroups stay in sight. */
   inside(args: readonly string[]): [string, string[]] {
-    return ['nsenter', [`--net=/run/netns/${this.netns}`, ...args]];
+    const enter = [`--net=/run/netns/${this.netns}`];
+    if (!this.#legacyCgroups) return ['nsenter', [...enter, ...args]];
+    const hide = 'mount -t tmpfs none /sys/fs/cgroup/unified && exec "$@"';
+    return ['nsenter', [...enter, 'unshare', '--mount', 'sh', '-c', hide, 'sh', ...args]];
   }
 
   /** Starts the daemon: the runtime alone, or with the agent on this node's pods folder. */

@@ -11,6 +11,8 @@ export class Container {
   readonly #paths: Paths;
   /** Create, start and remove follow each other; stop and exec do not wait in it. */
   readonly serial = new Serial();
+  /** The releases of an external runtime follow each other: at the end of the process, and at a removal that comes meanwhile. */
+  readonly releases = new Serial();
   #record: ContainerRecord;
   #ended: () => void = () => undefined;
   /** Resolves when the record has the exit: after the last output line is in the log. */

@@ -5,6 +5,7 @@ import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../errors.ts';
 import { containerKey, findByPrefix, newId } from '../ids.ts';
 import type { Image } from '../image/store.ts';
+import { OWN_HANDLERS } from '../oci/runtimes.ts';
 import { createRollback } from '../rollback.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { nowNs } from '../time.ts';
@@ -44,6 +45,7 @@ export async function createContainer(
     createdAt: nowNs(),
     config,
     imageId: image.id,
+    ...planOciRuntime(context, sandbox),
     state: 'creating',
     bootId: context.bootId,
     logPath,
@@ -78,6 +80,15 @@ export async function createContainer(
     context.names.delete(key);
     throw new Error(`create container ${metadata.name} in sandbox ${sandbox.id.slice(0, 12)}`, { cause: error });
   }
+}
+
+/** A handler that is no longer configured is told now; containers that it has made keep their runtime. */
+function planOciRuntime({ ociRuntimes }: RuntimeContext, { record }: Sandbox): { readonly ociRuntime?: string } {
+  if (OWN_HANDLERS.includes(record.runtimeHandler)) return {};
+  const runtime = ociRuntimes.get(record.runtimeHandler);
+  if (runtime === undefined)
+    throw failedPrecondition(`runtime handler "${record.runtimeHandler}" of sandbox ${record.id} is not configured`);
+  return { ociRuntime: runtime.path };
 }
 
 async function findImage(context: RuntimeContext, config: ContainerConfig): Promise<Image> {

@@ -6,6 +6,7 @@ import { oomWatch } from '../cgroup/oom.ts';
 import { killCgroup } from '../cgroup/processes.ts';
 import { oomKills } from '../cgroup/stats.ts';
 import type { RuntimeContext } from '../context.ts';
+import { releaseOciContainer } from '../oci/bundle.ts';
 import type { ContainerProcess } from '../process/container.ts';
 import type { ExitStatus } from '../process/exit-file.ts';
 import { publishEvent } from '../service/publish.ts';
@@ -93,16 +94,15 @@ async function killRest({ cgroups }: RuntimeContext, { record }: Container): Pro
 /** Shim, cgroup and run directory go; the record, the snapshot and the log stay. Repeatable. */
 export async function releaseContainer(context: RuntimeContext, container: Container): Promise<void> {
   const { cgroups, paths, pump } = context;
-  const { id, cgroupPath } = container.record;
+  const { id, cgroupPath, ociRuntime } = container.record;
   await container.terminal?.finish();
   container.terminal = undefined;
   await pump.finish(id);
   await container.process?.release();
   container.process = undefined;
-  if (cgroupPath !== '') {
-    const cgroup = openCgroup(cgroups.host, cgroupPath);
-    await killCgroup(cgroup);
-    await removeCgroup(cgroup);
-  }
+  const cgroup = cgroupPath === '' ? undefined : openCgroup(cgroups.host, cgroupPath);
+  if (cgroup !== undefined) await killCgroup(cgroup);
+  if (ociRuntime !== undefined) await releaseOciContainer(context, container, ociRuntime);
+  if (cgroup !== undefined) await removeCgroup(cgroup);
   await fs.promises.rm(paths.containerRun(id), { recursive: true, force: true });
 }

@@ -30,6 +30,8 @@ export interface ContainerRecord {
   readonly createdAt: bigint;
   readonly config: ContainerConfig;
   readonly imageId: string;
+  /** The executable of the external OCI runtime that makes it; absent: ours does. */
+  readonly ociRuntime?: string;
   readonly state: ContainerState;
   readonly bootId: string;
   /** Resolved by create (resolve.ts): whom it runs as, the text of its seccomp profile, the name of its AppArmor profile. */

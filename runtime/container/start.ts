@@ -8,6 +8,8 @@ import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition } from '../errors.ts';
 import { findByPrefix } from '../ids.ts';
 import { attachDeviceFilter } from '../linux/bpf.ts';
+import { startOciContainer } from '../oci/bundle.ts';
+import { findOciSpec } from '../oci/find.ts';
 import { createStdio, startContainer as startProcess } from '../process/container.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
@@ -39,7 +41,7 @@ export async function startContainer(context: RuntimeContext, container: Contain
 
 async function launch(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { paths, cgroups, pump } = context;
-  const { id, config, recordId, cgroupPath, phases } = container.record;
+  const { id, config, recordId, cgroupPath, phases, ociRuntime } = container.record;
   const laps = createLaps();
   if (cgroupPath !== '') {
     const plan = planCgroup(planResources(config.linux?.resources, container.record.unified), cgroups.host);
@@ -51,7 +53,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   context.faultPoint('container cgroup created');
 
   const spec = await findSpec(context, container, sandbox);
-  restrictDevices(context, container, spec);
+  if (ociRuntime === undefined) restrictDevices(context, container, spec);
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
   const { uid, gid } = spec.process.user;
@@ -68,16 +70,23 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   if (pause === undefined) throw failedPrecondition(`sandbox ${sandbox.id} has no pause process`);
   const options = config.linux?.securityContext?.namespaceOptions;
   const target = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
-  const running = await startProcess(spec, {
+  const shimOptions = {
     events: context.events,
     recordId,
     name: id,
-    pausePid: pause.pid,
     stdioDir: paths.containerRun(id),
     exitFile: paths.exitFile(id),
-    ...(target === undefined ? {} : { targetPid: target }),
     ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),
-  });
+  };
+  const running =
+    ociRuntime === undefined
+      ? await startProcess(spec, { ...shimOptions, pausePid: pause.pid, ...(target === undefined ? {} : { targetPid: target }) })
+      : await startOciContainer(context, container, {
+          runtime: ociRuntime,
+          spec,
+          oci: findOciSpec(context, container, sandbox, spec),
+          options: shimOptions,
+        });
   laps.lap('process');
   context.faultPoint('container process started');
   const shim = identify(running.shimPid);

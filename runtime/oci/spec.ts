@@ -120,6 +120,10 @@ function planOciMount(mount: Mount, { uidMappings = [], gidMappings = [] }: Cont
 }
 
 function planOciImageMount({ target, lowerDirs }: ImageMount): OciMount {
+  const [only = ''] = lowerDirs;
+  // An overlay without an upper directory takes two layers at least.
+  if (lowerDirs.length === 1)
+    return { destination: target, type: 'bind', source: only, options: ['rbind', 'rprivate', 'ro', 'nosuid', 'nodev', 'noexec'] };
   const options = ['ro', 'nosuid', 'nodev', 'noexec', `lowerdir=${lowerDirs.join(':')}`];
   return { destination: target, type: 'overlay', source: 'overlay', options };
 }

@@ -104,7 +104,7 @@ function placeNamespaces(descriptors: Descriptors, { namespaces }: ContainerSpec
 }
 
 /** The shim's own pidfd of init. Where its descriptors may not be copied (kernel.yama.ptrace_scope = 3) a new one by pid. */
-function copyInit(shimPidfd: number, initPid: number): number {
+export function copyInit(shimPidfd: number, initPid: number): number {
   try {
     return copyDescriptor(shimPidfd, FD.init);
   } catch (error) {
@@ -114,7 +114,7 @@ function copyInit(shimPidfd: number, initPid: number): number {
 }
 
 /** Follows one container's records: to its start first, then to its end, by the quick way (event) and the sure ways (exit file, pidfd). */
-class ExitWatch {
+export class ExitWatch {
   readonly #events: Events;
   readonly #recordId: number;
   readonly #exitFile: string;

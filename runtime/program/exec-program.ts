@@ -4,7 +4,7 @@ import { type Program, ProgramBuilder, ref, shown } from './builder.ts';
 import type { ProgramTarget } from './container-program.ts';
 import { namespaceFlags } from './namespaces.ts';
 import { addOomScore, addProcess, addRlimits } from './process-steps.ts';
-import { FD } from './records.ts';
+import { FD, FD_END } from './records.ts';
 import { addClone, addPrologue, addShim } from './shim-steps.ts';
 import type { ExecSpec } from './spec.ts';
 import { addTerminal, keepTerminal } from './terminal-steps.ts';
@@ -19,8 +19,12 @@ export function planExecProgram(spec: ExecSpec, target: ProgramTarget): Program 
   if (inUserns) addRlimits(p, target.recordId, process);
   // Opened where the host's files are still visible; the child writes.
   const files = cgroup.v1Procs.map((procs) => {
+    const opened = p.slot('cgroup.procs as opened');
     const file = p.slot('cgroup.procs');
-    p.op('openat', [k.AT_FDCWD, procs, k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
+    p.op('openat', [k.AT_FDCWD, procs, k.O_WRONLY | k.O_CLOEXEC, 0], { dst: opened });
+    // A dozen of them would take the numbers that init's pidfd and the terminal are to have.
+    p.op('fcntl', [ref(opened), shown(k.F_DUPFD_CLOEXEC, 'F_DUPFD_CLOEXEC'), FD_END], { dst: file });
+    p.op('close', [ref(opened)]);
     return file;
   });
   const { value, shows } = namespaceFlags(namespaces);

@@ -131,7 +131,7 @@ function addIdentity(
 const STANDARD_SIGNALS = Array.from({ length: 31 }, (_, i) => i + 1).filter((signal) => signal !== k.SIGKILL && signal !== k.SIGSTOP);
 
 /** Ignored signals stay ignored over execve, and Node ignores SIGPIPE; handlers need no reset. */
-function addSignals(p: ProgramBuilder, ignored: readonly number[]): void {
+export function addSignals(p: ProgramBuilder, ignored: readonly number[]): void {
   const defaultAction = shown(p.words([0, 0, 0, 0]), 'SIG_DFL');
   for (const signal of ignored) p.op('rt_sigaction', [signal, defaultAction, 0, 8]);
   p.op('rt_sigprocmask', [k.SIG_SETMASK, shown(p.words([0]), 'none'), 0, 8]);

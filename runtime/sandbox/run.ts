@@ -4,8 +4,9 @@ import type { AttachRequest, PortMapping } from '../../cni/client.ts';
 import { NamespaceMode as Mode, type PodSandboxConfig, Protocol } from '../../cri-proto/gen/api.ts';
 import { hostId } from '../container/user-namespace.ts';
 import type { RuntimeContext } from '../context.ts';
-import { alreadyExists, failedPrecondition, invalidArgument } from '../errors.ts';
+import { alreadyExists, failedPrecondition, invalidArgument, unimplemented } from '../errors.ts';
 import { newId, sandboxKey } from '../ids.ts';
+import { OWN_HANDLERS } from '../oci/runtimes.ts';
 import { startPause } from '../process/pause.ts';
 import { createRollback } from '../rollback.ts';
 import { identify } from '../state/process-identity.ts';
@@ -22,12 +23,15 @@ import { TIME_OFFSET } from './time-offset.ts';
 const MAX_HOSTNAME_BYTES = 64;
 
 /** Refuses what no later step could make sense of. */
-export function checkSandboxConfig(config: PodSandboxConfig | undefined, runtimeHandler: string): PodSandboxConfig {
+export function checkSandboxConfig(
+  config: PodSandboxConfig | undefined,
+  runtimeHandler: string,
+  ociRuntimes: ReadonlyMap<string, unknown>,
+): PodSandboxConfig {
   if (config?.metadata === undefined) throw invalidArgument('sandbox config has no metadata');
   const { name, namespace, uid } = config.metadata;
   if (name === '' || uid === '' || namespace === '') throw invalidArgument('sandbox metadata needs a name, a namespace and a uid');
-  if (runtimeHandler !== '' && runtimeHandler !== 'tskubelet')
-    throw invalidArgument(`no runtime for "${runtimeHandler}" is configured: use "" or "tskubelet"`);
+  if (!OWN_HANDLERS.includes(runtimeHandler)) checkExternalHandler(config, runtimeHandler, ociRuntimes);
   if (Buffer.byteLength(config.hostname) > MAX_HOSTNAME_BYTES)
     throw invalidArgument(`hostname "${config.hostname}" is longer than ${MAX_HOSTNAME_BYTES} bytes`);
   for (const { hostPort, containerPort } of config.portMappings)
@@ -43,6 +47,17 @@ function checkNamespaces(config: PodSandboxConfig): void {
   const { namespaces } = planPause(config);
   if (namespaces.time === 'new' && !fs.existsSync('/proc/self/ns/time'))
     throw failedPrecondition(`annotation ${TIME_OFFSET}: this kernel has no time namespaces (CONFIG_TIME_NS): run the pod without it`);
+}
+
+function checkExternalHandler(config: PodSandboxConfig, handler: string, ociRuntimes: ReadonlyMap<string, unknown>): void {
+  if (!ociRuntimes.has(handler)) {
+    const known = [...OWN_HANDLERS, ...ociRuntimes.keys()].map((name) => `"${name}"`).join(', ');
+    throw invalidArgument(
+      `no runtime for "${handler}" is configured: use one of ${known}, or start with --runtime-handler ${handler}=PATH`,
+    );
+  }
+  const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
+  if (userns?.mode === Mode.POD) throw unimplemented(`pods in a user namespace are made by our own runtime only, and not by "${handler}"`);
 }
 
 function planPortMappings(config: PodSandboxConfig): readonly PortMapping[] {

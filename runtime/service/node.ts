@@ -3,12 +3,11 @@ import { checkPodCidrs, parseCidr } from '../../cni/client.ts';
 import { CgroupDriver } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
 import { invalidArgument } from '../errors.ts';
+import { renderRuntimeHandlers } from '../oci/runtimes.ts';
 import { findUserNamespaceObstacle } from '../process/id-mapping.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 
 export const RUNTIME_NAME = 'tskubelet';
-
-const HANDLERS = ['', RUNTIME_NAME];
 
 export function nodeHandlers(context: RuntimeContext): CriHandlers {
   let obstacle: Promise<string | undefined> | undefined;
@@ -38,7 +37,7 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
           ],
         },
         info: verbose ? { config: JSON.stringify(renderConfig(context)) } : {},
-        runtimeHandlers: HANDLERS.map((name) => ({ name, features })),
+        runtimeHandlers: renderRuntimeHandlers(context.ociRuntimes, features),
         features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
       };
     },

@@ -30,7 +30,7 @@ export function sandboxOf(context: RuntimeContext, id: string): Sandbox {
 export function sandboxHandlers(context: RuntimeContext): CriHandlers {
   return {
     runPodSandbox: async ({ config, runtimeHandler }) => {
-      const sandbox = await runPodSandbox(context, checkSandboxConfig(config, runtimeHandler), runtimeHandler);
+      const sandbox = await runPodSandbox(context, checkSandboxConfig(config, runtimeHandler, context.ociRuntimes), runtimeHandler);
       publishEvent(context, sandbox, ContainerEventType.CONTAINER_CREATED_EVENT);
       publishEvent(context, sandbox, ContainerEventType.CONTAINER_STARTED_EVENT);
       return { podSandboxId: sandbox.id };

@@ -1,0 +1,58 @@
+// Owns which external OCI runtimes are configured, and what each of them can do, by its own word.
+import fs from 'node:fs';
+import path from 'node:path';
+import type { RuntimeHandler } from '../../cri-proto/gen/api.ts';
+import { runCommand } from '../linux/command.ts';
+
+/** The runtime handlers that are ours: no handler at all means the same. */
+export const OWN_HANDLERS: readonly string[] = ['', 'tskubelet'];
+
+const FEATURES_MS = 10_000;
+
+export interface OciRuntime {
+  readonly handler: string;
+  /** The executable. */
+  readonly path: string;
+  readonly recursiveReadOnlyMounts: boolean;
+}
+
+/** `handlers`: name to absolute path. A path that cannot be executed is an error now and not at the first pod. */
+export async function findOciRuntimes(handlers: Readonly<Record<string, string>>): Promise<ReadonlyMap<string, OciRuntime>> {
+  const runtimes = await Promise.all(Object.entries(handlers).map(([handler, file]) => findOciRuntime(handler, file)));
+  return new Map(runtimes.map((runtime) => [runtime.handler, runtime]));
+}
+
+async function findOciRuntime(handler: string, file: string): Promise<OciRuntime> {
+  try {
+    if (!path.isAbsolute(file)) throw new Error(`"${file}" is not an absolute path`);
+    await fs.promises.access(file, fs.constants.X_OK);
+  } catch (cause) {
+    throw new Error(`--runtime-handler ${handler}=${file}`, { cause });
+  }
+  return { handler, path: file, recursiveReadOnlyMounts: (await readMountOptions(file)).includes('rro') };
+}
+
+/** `RUNTIME features` prints JSON (runtime-spec, features.md); older runtimes do not know the command, nor recursive read-only mounts. */
+async function readMountOptions(file: string): Promise<readonly string[]> {
+  try {
+    const { exitCode, stdout } = await runCommand([file, 'features'], { timeoutMs: FEATURES_MS });
+    if (exitCode !== 0) return [];
+    const { mountOptions } = JSON.parse(stdout.toString()) as { mountOptions?: unknown };
+    return Array.isArray(mountOptions) ? mountOptions.filter((option) => typeof option === 'string') : [];
+  } catch {
+    return [];
+  }
+}
+
+/** As Status tells them, in order of their names. `own`: what our own runtime can do. */
+export function renderRuntimeHandlers(
+  runtimes: ReadonlyMap<string, OciRuntime>,
+  own: NonNullable<RuntimeHandler['features']>,
+): RuntimeHandler[] {
+  const external = [...runtimes.values()].map(({ handler, recursiveReadOnlyMounts }) => ({
+    name: handler,
+    features: { recursiveReadOnlyMounts, userNamespaces: false },
+  }));
+  const all = [...OWN_HANDLERS.map((name) => ({ name, features: own })), ...external];
+  return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
