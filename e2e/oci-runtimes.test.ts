@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, describe, test } from 'node:test';
-import { ContainerState } from '../cri-proto/gen/api.ts';
+import { after, before, describe, test } from 'node:test';
+import { ContainerState, SecurityProfile_ProfileType } from '../cri-proto/gen/api.ts';
 import { run } from './testing/command.ts';
 import { BUSYBOX, execIn, namespaceOf, outputOf, pausePidOf, pidOf, sandboxConfig, startIn, statusOf, untilExited } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
@@ -17,12 +17,16 @@ const runtimes = [
 ] as const;
 
 for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
-  describe(`runtime handler ${name}`, { skip: fs.existsSync(file) ? false : `needs ${file} (apt-get install ${name})` }, async () => {
-    const node = await TestNode.create({ flags: ['--runtime-handler', `${name}=${file}`], legacyCgroups });
-    after(() => node.destroy());
-    await node.start('runtime');
-    await node.cri.image.pullImage({ image: { image: BUSYBOX } });
-    const state = path.join(node.runDir, 'oci', name);
+  describe(`runtime handler ${name}`, { skip: fs.existsSync(file) ? false : `needs ${file} (apt-get install ${name})` }, () => {
+    let node: TestNode;
+    let state: string;
+    before(async () => {
+      node = await TestNode.create({ flags: ['--runtime-handler', `${name}=${file}`], legacyCgroups });
+      state = path.join(node.runDir, 'oci', name);
+      await node.start('runtime');
+      await node.cri.image.pullImage({ image: { image: BUSYBOX } });
+    });
+    after(() => node?.destroy());
 
     async function sandbox(pod: string) {
       const config = sandboxConfig(pod, path.join(node.logDir, pod));
@@ -68,7 +72,10 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       const id = await startIn(node.cri, pod.id, pod.config, {
         metadata: { name: 'main' },
         command: ['sh', '-c', 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done'],
-        linux: { resources: { memoryLimitInBytes: 64n << 20n } },
+        linux: {
+          resources: { memoryLimitInBytes: 64n << 20n },
+          securityContext: { seccomp: { profileType: SecurityProfile_ProfileType.RuntimeDefault } },
+        },
       });
       await poll('its output', () => outputOf(pod.log('main')) === 'up\n');
       const told = await run(file, ['--root', state, 'state', id]);
@@ -120,3 +127,24 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       await removed(pod.id);
     });
   });
+
+test('a manifest names the handler as its runtimeClassName', { skip: fs.existsSync('/usr/sbin/runc') ? false : 'needs runc' }, async () => {
+  const node = await TestNode.create({ flags: ['--runtime-handler', 'plain=/usr/sbin/runc'] });
+  try {
+    await node.start('node');
+    const spec = {
+      runtimeClassName: 'plain',
+      restartPolicy: 'Never',
+      terminationGracePeriodSeconds: 1,
+      containers: [{ name: 'main', image: BUSYBOX, command: ['sleep', '1000'] }],
+    };
+    node.addManifest('classy.json', JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'classy' }, spec }));
+    await poll('the container to run', () => fs.readdirSync(path.join(node.runDir, 'oci/runc')).length === 1);
+    const [sandbox] = (await node.cri.runtime.listPodSandbox({})).items;
+    assert.equal(sandbox?.runtimeHandler, 'plain');
+    node.removeManifest('classy.json');
+    await poll('the container to go', () => fs.readdirSync(path.join(node.runDir, 'oci/runc')).length === 0);
+  } finally {
+    await node.destroy();
+  }
+});

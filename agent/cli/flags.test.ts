@@ -50,6 +50,7 @@ test('settings are the defaults of the design', () => {
       cgroupRoot: undefined,
       registryConfigDir: undefined,
       streaming: {},
+      runtimeHandlers: {},
       readOnlyAddress: '127.0.0.1',
       readOnlyPort: 10255,
       logFormat: 'text',
@@ -58,6 +59,19 @@ test('settings are the defaults of the design', () => {
       allowNoLimits: false,
     },
   );
+});
+
+test('--runtime-handler names an OCI runtime for each handler', () => {
+  const { runtimeHandlers } = readNodeSettings({ 'node-name': 'n', 'runtime-handler': ['crun=/usr/bin/crun', 'runc=/usr/sbin/runc'] });
+  assert.deepEqual(runtimeHandlers, { crun: '/usr/bin/crun', runc: '/usr/sbin/runc' });
+  for (const [values, sentence] of [
+    [['crun'], /expected NAME=PATH/],
+    [['crun=bin/crun'], /expected NAME=PATH/],
+    [['Crun=/usr/bin/crun'], /expected NAME=PATH/],
+    [['tskubelet=/usr/bin/crun'], /our own runtime/],
+    [['a=/x', 'a=/y'], /given twice/],
+  ] as const)
+    assert.throws(() => readNodeSettings({ 'node-name': 'n', 'runtime-handler': [...values] }), sentence);
 });
 
 test('another runtime is named by its socket in either spelling', () => {

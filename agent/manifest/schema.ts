@@ -107,6 +107,8 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
       hostAliases: '[]HostAlias',
       hostIPC: 'bool',
       hostNetwork: 'bool',
+      // Without an API server there are no RuntimeClass objects: the name is the runtime's handler itself.
+      runtimeClassName: 'string',
       hostPID: 'bool',
       hostUsers: 'bool',
       hostname: 'string',
@@ -134,7 +136,6 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
       readinessGates: later('[]PodReadinessGate'),
       resourceClaims: refused('[]PodResourceClaim', 'the containers would start without their devices'),
       resources: refused('ResourceRequirements', 'the pod would run without its limits; set them per container'),
-      runtimeClassName: refused('string', 'the pod would run under another runtime than it asks for'),
       schedulerName: later('string', 'default-scheduler'),
       schedulingGates: later('[]PodSchedulingGate'),
       schedulingGroup: later('PodSchedulingGroup'),

@@ -180,7 +180,10 @@ export class Walk {
     await this.#checkUsers();
     if (attempt > 0) this.#event('Normal', 'SandboxChanged', 'Pod sandbox is gone: all containers are started again in a new one');
     await fs.mkdir(podLogDir(this.#paths, this.#observed), { recursive: true, mode: 0o755 });
-    const { podSandboxId } = await runtime.runPodSandbox({ config: this.#sandboxConfig(attempt) }, { timeoutMs: SANDBOX_TIMEOUT_MS });
+    const { podSandboxId } = await runtime.runPodSandbox(
+      { config: this.#sandboxConfig(attempt), runtimeHandler: this.#wanted().pod.spec?.runtimeClassName ?? '' },
+      { timeoutMs: SANDBOX_TIMEOUT_MS },
+    );
     const { status } = await runtime.podSandboxStatus({ podSandboxId }, { timeoutMs: CALL_TIMEOUT_MS });
     if (status === undefined) throw new Error(`sandbox ${podSandboxId} has no status`);
     this.#sandbox = convertSandbox(status);

@@ -5,9 +5,11 @@ import { planDeviceRules } from '../container/devices.ts';
 import { planResources } from '../container/resources.ts';
 import type { RuntimeContext } from '../context.ts';
 import { findByPrefix } from '../ids.ts';
+import { planDefaultProfile } from '../program/seccomp-profile.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { planOciResources } from './resources.ts';
+import { planOciSeccomp } from './seccomp.ts';
 import { planOciSpec } from './spec.ts';
 import type { OciSpec } from './types.ts';
 
@@ -18,6 +20,8 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
   const pausePid = sandbox.record.pause?.pid;
   const options = config.linux?.securityContext?.namespaceOptions;
   const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
+  // The one profile that is served so far.
+  const profile = spec.process.seccomp === undefined ? undefined : planDefaultProfile(spec.process.capabilities.bounding);
   return planOciSpec(spec, {
     names: {
       containerName: config.metadata?.name ?? '',
@@ -34,5 +38,6 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
       unified: context.cgroups.host.mode === 'unified',
     }),
     deviceRules: planDeviceRules(config.devices, spec.devices),
+    ...(profile === undefined ? {} : { seccomp: planOciSeccomp(profile) }),
   });
 }
