@@ -1,8 +1,9 @@
-// Pods with users of their own (hostUsers: false), from the manifest to the kernel.
+// Pods with users of their own (hostUsers: false), image volumes and mount propagation, from the manifest to the kernel.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
+import { run } from './testing/command.ts';
 import { pidOf } from './testing/cri.ts';
 import { FOREVER, isRunning, podManifest, sh, untilPod } from './testing/pods.ts';
 import { poll } from './testing/poll.ts';
@@ -50,4 +51,49 @@ test('pods have ranges of their own, over a restart of the agent too, and their 
   await untilPod(node, 'third', isRunning);
   assert.equal(fs.statSync(`/proc/${await initOf('third')}`).uid, 196_608);
   assert.deepEqual(fs.statSync(`/proc/${await initOf('first')}`).uid, owners[0]);
+});
+
+test('a pod sees another image as a volume, whole or a part of it', async () => {
+  const built = await node.tskubelet(['image', 'build-host', 'other', '--bin', '/bin/true']);
+  assert.equal(built.code, 0, built.stderr);
+  const program = fs.realpathSync('/bin/true');
+  const volumes = [{ name: 'other', image: { reference: 'localhost/other:host', pullPolicy: 'Never' } }];
+  const container = {
+    ...sh(`test -x /whole${program} && test -f /part/${path.basename(program)} && ! touch /whole/x && ${FOREVER}`),
+    volumeMounts: [
+      { name: 'other', mountPath: '/whole' },
+      { name: 'other', mountPath: '/part', subPath: path.dirname(program).slice(1) },
+    ],
+  };
+  node.addManifest('image.yaml', podManifest('image', container, { volumes, restartPolicy: 'Never' }));
+  await untilPod(node, 'image', isRunning);
+  const mountinfo = fs.readFileSync(`/proc/${await initOf('image')}/mountinfo`, 'utf8');
+  for (const target of ['/whole', '/part']) assert.match(mountinfo, new RegExp(` ${target} ro,nosuid,nodev,noexec`));
+  const absent = [{ name: 'other', image: { reference: 'localhost/absent:v1', pullPolicy: 'Never' } }];
+  node.addManifest('absent.yaml', podManifest('absent', container, { volumes: absent }));
+  await untilPod(node, 'absent', ({ status }) => status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ErrImageNeverPull');
+});
+
+test('mounts of the host reach a container that asked for them', async () => {
+  const source = path.join(node.dir, 'propagating');
+  fs.mkdirSync(path.join(source, 'later'), { recursive: true });
+  const mount = async (...args: string[]) => assert.equal((await run('mount', args)).code, 0, args.join(' '));
+  await mount('--bind', source, source);
+  await mount('--make-shared', source);
+  try {
+    const volumeMounts = [
+      { name: 'v', mountPath: '/slave', mountPropagation: 'HostToContainer' },
+      { name: 'v', mountPath: '/rro', readOnly: true, recursiveReadOnly: 'Enabled' },
+    ];
+    const volumes = [{ name: 'v', hostPath: { path: source } }];
+    node.addManifest('propagation.yaml', podManifest('propagation', { ...sh(FOREVER), volumeMounts }, { volumes }));
+    await untilPod(node, 'propagation', isRunning);
+    await mount('-t', 'tmpfs', 'later', path.join(source, 'later'));
+    const mountinfo = fs.readFileSync(`/proc/${await initOf('propagation')}/mountinfo`, 'utf8');
+    assert.match(mountinfo, / \/slave\/later /);
+    assert.doesNotMatch(mountinfo, / \/rro\/later /);
+    assert.match(mountinfo, / \/rro ro/);
+  } finally {
+    for (const target of [path.join(source, 'later'), source]) await run('umount', ['-l', target]);
+  }
 });

@@ -13,7 +13,7 @@ import { FIRST_RANGE, hasOwnUsers } from '../pod/user-range.ts';
 import { podCgroupPath } from '../resource/pod-cgroups.ts';
 import { renderProblem } from '../source/render-problem.ts';
 import type { DesiredPod } from '../source/source.ts';
-import { planVolumes, volumePaths } from '../volume/plan.ts';
+import { imageVolumes, planVolumes, volumePaths } from '../volume/plan.ts';
 import type { DryRunConfigs, RuntimeHalf } from './runtime-half.ts';
 import type { NodeSettings } from './settings.ts';
 
@@ -44,7 +44,7 @@ function encodeConfigs(desired: DesiredPod, node: ConfigNode, cgroupParent: stri
   const volumes = volumePaths(planVolumes(desired.pod, node.paths));
   const containers = (desired.pod.spec?.containers ?? []).map((container) =>
     planContainerConfig({
-      ...{ desired, container, volumes, users, node, restartCount: 0, backoffStep: 0 },
+      ...{ desired, container, volumes, imageVolumes: imageVolumes(desired.pod), users, node, restartCount: 0, backoffStep: 0 },
       imageRef: container.image ?? '',
       imageUser: { username: '' },
       podIps: desired.pod.spec?.hostNetwork ? node.hostIps : ["<the pod's address>"],

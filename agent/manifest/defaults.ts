@@ -79,5 +79,8 @@ function defaultVolume(volume: V1Volume): V1Volume {
   if (Object.keys(source).length === 0) return { name, emptyDir: {} };
   const sizeLimit = volume.emptyDir?.sizeLimit;
   if (sizeLimit !== undefined) return { ...volume, emptyDir: { ...volume.emptyDir, sizeLimit: renderQuantity(parseQuantity(sizeLimit)) } };
+  const { image } = volume;
+  if (image !== undefined)
+    return { ...volume, image: { ...image, pullPolicy: image.pullPolicy || defaultPullPolicy(image.reference ?? '') } };
   return volume.hostPath ? { ...volume, hostPath: { ...volume.hostPath, type: volume.hostPath.type ?? '' } } : volume;
 }

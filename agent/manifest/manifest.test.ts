@@ -594,6 +594,39 @@ const badInputs: Row[] = [
     /the pod runs without it/,
   ],
   [
+    'a subPath that leaves the image',
+    manifest({
+      container: 'volumeMounts:\n- {name: i, mountPath: /d, subPath: ../x}',
+      spec: 'volumes:\n- {name: i, image: {reference: x}}',
+    }),
+    'refused',
+    `${c0}.volumeMounts[0].subPath`,
+    11,
+    /must not contain "\.\."/,
+  ],
+  [
+    'mounts passed on to the host without privilege',
+    manifest({
+      container: 'volumeMounts:\n- {name: data, mountPath: /d, mountPropagation: Bidirectional}',
+      spec: 'volumes:\n- name: data',
+    }),
+    'refused',
+    `${c0}.volumeMounts[0].mountPropagation`,
+    11,
+    /only a privileged container/,
+  ],
+  [
+    'a recursive read-only mount that may be written',
+    manifest({
+      container: 'volumeMounts:\n- {name: data, mountPath: /d, recursiveReadOnly: Enabled}',
+      spec: 'volumes:\n- name: data',
+    }),
+    'refused',
+    `${c0}.volumeMounts[0].recursiveReadOnly`,
+    11,
+    /needs readOnly: true/,
+  ],
+  [
     'a subPath',
     manifest({ container: 'volumeMounts:\n- {name: data, mountPath: /d, subPath: x}', spec: 'volumes:\n- name: data' }),
     'refused',

@@ -251,11 +251,16 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
   ResourceClaim: { fields: { name: 'string', request: 'string' } },
   VolumeDevice: { fields: { devicePath: 'string', name: 'string' } },
   VolumeMount: {
-    fields: { mountPath: 'string', name: 'string', readOnly: 'bool' },
+    fields: {
+      mountPath: 'string',
+      mountPropagation: 'string',
+      name: 'string',
+      readOnly: 'bool',
+      recursiveReadOnly: 'string',
+      // Of an image volume; of others it is refused by validate-mounts.ts.
+      subPath: 'string',
+    },
     later: {
-      mountPropagation: refused('string', 'mounts made later would not be seen on the other side', 'None'),
-      recursiveReadOnly: refused('string', 'mounts below it would stay writable', 'Disabled'),
-      subPath: refused('string', 'the container would see the whole volume'),
       subPathExpr: refused('string', 'the container would see the whole volume'),
     },
   },
@@ -271,7 +276,7 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
 
   // decode.ts refuses a volume of a later kind where a container mounts it, and reports it as later where none does.
   Volume: {
-    fields: { name: 'string', emptyDir: 'EmptyDirVolumeSource', hostPath: 'HostPathVolumeSource' },
+    fields: { name: 'string', emptyDir: 'EmptyDirVolumeSource', hostPath: 'HostPathVolumeSource', image: 'ImageVolumeSource' },
     later: Object.fromEntries(
       [
         'awsElasticBlockStore:AWSElasticBlockStoreVolumeSource',
@@ -289,7 +294,6 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
         'gcePersistentDisk:GCEPersistentDiskVolumeSource',
         'gitRepo:GitRepoVolumeSource',
         'glusterfs:GlusterfsVolumeSource',
-        'image:ImageVolumeSource',
         'iscsi:ISCSIVolumeSource',
         'nfs:NFSVolumeSource',
         'persistentVolumeClaim:PersistentVolumeClaimVolumeSource',
@@ -310,6 +314,7 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
   },
   EmptyDirVolumeSource: { fields: { medium: 'string', sizeLimit: 'quantity' } },
   HostPathVolumeSource: { fields: { path: 'string', type: 'string' } },
+  ImageVolumeSource: { fields: { pullPolicy: 'string', reference: 'string' } },
 
   // Known so that a typing error in them is found; tskubelet acts on none of these yet.
   AWSElasticBlockStoreVolumeSource: { fields: { fsType: 'string', partition: 'int32', readOnly: 'bool', volumeID: 'string' } },
@@ -372,7 +377,6 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
       targetPortal: 'string',
     },
   },
-  ImageVolumeSource: { fields: { pullPolicy: 'string', reference: 'string' } },
   KeyToPath: { fields: { key: 'string', mode: 'int32', path: 'string' } },
   LabelSelector: { fields: { matchExpressions: '[]LabelSelectorRequirement', matchLabels: 'map[string]' } },
   LabelSelectorRequirement: { fields: { key: 'string', operator: 'string', values: '[]string' } },

@@ -1,15 +1,15 @@
 // The containers of a pod: names, images, environment, ports, resources, mounts and privileges.
-import type { V1Container, V1ContainerPort, V1EnvVar, V1PodSpec, V1SecurityContext, V1VolumeMount } from '@kubernetes/client-node';
+import type { V1Container, V1ContainerPort, V1EnvVar, V1PodSpec, V1SecurityContext } from '@kubernetes/client-node';
 import { didYouMean, type Report } from './field-problem.ts';
 import { checkFieldPath } from './field-ref.ts';
 import { compareQuantities, parseQuantity, toBytes } from './quantity.ts';
-import { checkAbsolutePath, checkAddress, checkEnvName, checkLabelName, checkOneOf, checkPortName, checkQualifiedName } from './syntax.ts';
+import { checkAddress, checkEnvName, checkLabelName, checkOneOf, checkPortName, checkQualifiedName } from './syntax.ts';
+import { validateMounts } from './validate-mounts.ts';
 import { validateUsers } from './validate-users.ts';
 
 export function validateContainers(spec: V1PodSpec, path: string, report: Report): void {
   const { containers } = spec;
   if (containers.length === 0) report(`${path}.containers`, 'a pod needs at least one container');
-  const volumes = (spec.volumes ?? []).map(({ name }) => name);
   const names = new Map<string, string>();
   const hostPorts = new Map<string, string>();
   for (const [index, container] of containers.entries()) {
@@ -18,7 +18,7 @@ export function validateContainers(spec: V1PodSpec, path: string, report: Report
     for (const [number, variable] of (container.env ?? []).entries()) validateEnv(variable, `${at}.env[${number}]`, report);
     validatePorts(container.ports ?? [], { path: `${at}.ports`, hostNetwork: spec.hostNetwork === true, hostPorts, report });
     validateResources(container, `${at}.resources`, report);
-    validateMounts(container.volumeMounts ?? [], volumes, `${at}.volumeMounts`, report);
+    validateMounts(container, spec.volumes ?? [], `${at}.volumeMounts`, report);
     validatePrivileges(container.securityContext, `${at}.securityContext`, report);
   }
 }
@@ -138,25 +138,6 @@ function checkResourceName(name: string, path: string, report: Report): boolean 
     );
   }
   return false;
-}
-
-function validateMounts(mounts: readonly V1VolumeMount[], volumes: readonly string[], path: string, report: Report): void {
-  const targets = new Map<string, number>();
-  for (const [index, mount] of mounts.entries()) {
-    const at = `${path}[${index}]`;
-    const { name = '', mountPath = '' } = mount;
-    if (name === '') report(`${at}.name`, 'a volumeMount needs the name of a volume');
-    else if (!volumes.includes(name)) {
-      const meant = didYouMean(name, volumes);
-      report(`${at}.name`, `no volume ${name} in spec.volumes${meant ? `; did you mean ${meant}?` : '; add it there'}`);
-    }
-    report(`${at}.mountPath`, mountPath === '' ? 'a volumeMount needs a mountPath' : checkAbsolutePath(mountPath));
-    const target = mountPath.replace(/\/+$/, '');
-    const first = targets.get(target);
-    if (first !== undefined) report(`${at}.mountPath`, `${mountPath} is mounted over twice, first by ${path}[${first}]`);
-    else targets.set(target, index);
-    if (mountPath === '/') report(`${at}.mountPath`, "a volume cannot take the place of the container's root");
-  }
 }
 
 function validatePrivileges(context: V1SecurityContext | undefined, path: string, report: Report): void {

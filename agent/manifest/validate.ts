@@ -106,6 +106,10 @@ function validateVolumes(volumes: readonly V1Volume[], path: string, report: Rep
     const kinds = Object.keys(sources);
     if (kinds.length > 1) report(at, `volume ${name} is of several kinds (${kinds.join(', ')}); keep one`);
     validateEmptyDir(volume, at, report);
+    if (volume.image) {
+      report(`${at}.image.reference`, volume.image.reference ? undefined : 'an image volume needs the reference of an image');
+      report(`${at}.image.pullPolicy`, checkOneOf(volume.image.pullPolicy ?? 'IfNotPresent', ['Always', 'IfNotPresent', 'Never']));
+    }
     if (volume.hostPath) {
       report(`${at}.hostPath.path`, volume.hostPath.path ? checkAbsolutePath(volume.hostPath.path) : 'hostPath needs a path');
       report(`${at}.hostPath.type`, checkOneOf(volume.hostPath.type ?? '', hostPathTypes));

@@ -1,7 +1,15 @@
 // Owns the one translation of a Pod into CRI configs. Pure: whatever must be looked up on the host comes in as input.
 import { createHash } from 'node:crypto';
 import type { V1Container, V1Pod } from '@kubernetes/client-node';
-import { ContainerConfig, type DeepPartial, type Mount, PodSandboxConfig, type PortMapping, Protocol } from '../../cri-proto/gen/api.ts';
+import {
+  ContainerConfig,
+  type DeepPartial,
+  type Mount,
+  MountPropagation,
+  PodSandboxConfig,
+  type PortMapping,
+  Protocol,
+} from '../../cri-proto/gen/api.ts';
 import { expandEnv, expandWords } from '../manifest/expand.ts';
 import { planContainerResources } from '../resource/container-resources.ts';
 import type { DesiredPod } from '../source/source.ts';
@@ -89,6 +97,8 @@ export interface ContainerInput {
   readonly podIps: readonly string[];
   /** Volume name to its path on the host. */
   readonly volumes: ReadonlyMap<string, string>;
+  /** Volume name to the image that it shows. */
+  readonly imageVolumes: ReadonlyMap<string, string>;
   readonly users: UserRange | undefined;
   readonly node: ConfigNode;
 }
@@ -132,11 +142,25 @@ function planAnnotations({ desired, container, restartCount, backoffStep }: Cont
   };
 }
 
-function planMounts({ desired, container, volumes, users, node }: ContainerInput): DeepPartial<Mount>[] {
-  const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map(({ name, mountPath, readOnly }) => {
+const PROPAGATION: Readonly<Record<string, MountPropagation>> = {
+  HostToContainer: MountPropagation.PROPAGATION_HOST_TO_CONTAINER,
+  Bidirectional: MountPropagation.PROPAGATION_BIDIRECTIONAL,
+};
+
+function planMounts({ desired, container, volumes, imageVolumes, users, node }: ContainerInput): DeepPartial<Mount>[] {
+  const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map((mount) => {
+    const { name, mountPath, readOnly = false, subPath = '', mountPropagation = 'None', recursiveReadOnly = 'Disabled' } = mount;
+    const image = imageVolumes.get(name);
+    if (image !== undefined) return { containerPath: mountPath, image: { image }, imageSubPath: subPath, readonly: true };
     const hostPath = volumes.get(name);
     if (hostPath === undefined) throw new Error(`volume "${name}", mounted at ${mountPath}, is not one of the pod's`);
-    return { containerPath: mountPath, hostPath, readonly: readOnly ?? false };
+    return {
+      containerPath: mountPath,
+      hostPath,
+      readonly: readOnly,
+      propagation: PROPAGATION[mountPropagation] ?? MountPropagation.PROPAGATION_PRIVATE,
+      recursiveReadOnly: recursiveReadOnly !== 'Disabled',
+    };
   });
   // A volume of the pod's own over it goes first, as everywhere.
   if (!mounts.some(({ containerPath }) => containerPath === '/etc/hosts'))

@@ -28,7 +28,10 @@ export interface ImageOptions {
   readonly signal: AbortSignal;
 }
 
-export async function ensureImage(cri: CriClient, container: V1Container, { tell, signal }: ImageOptions): Promise<PresentImage> {
+/** An image, and when it is pulled anew: what a container and an image volume have in common. */
+export type WantedImage = Pick<V1Container, 'image' | 'imagePullPolicy'>;
+
+export async function ensureImage(cri: CriClient, container: WantedImage, { tell, signal }: ImageOptions): Promise<PresentImage> {
   const reference = container.image ?? '';
   const policy = container.imagePullPolicy ?? 'IfNotPresent';
   if (policy !== 'Always') {

@@ -2,7 +2,7 @@
 import type { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
 import { podCgroupPath } from '../resource/pod-cgroups.ts';
 import type { DesiredPod } from '../source/source.ts';
-import { planVolumes, volumePaths } from '../volume/plan.ts';
+import { imageVolumes, planVolumes, volumePaths } from '../volume/plan.ts';
 import { type ConfigNode, planContainerConfig, planSandboxConfig } from './cri-config.ts';
 import { FIRST_RANGE, hasOwnUsers } from './user-range.ts';
 
@@ -28,7 +28,7 @@ export function planStart({ desired, node, cgroupRoot, podIps }: StartInput): St
     sandboxConfig: planSandboxConfig({ desired, attempt: 0, cgroupParent: podCgroupPath(cgroupRoot, pod), users, node }),
     containerConfigs: (pod.spec?.containers ?? []).map((container) =>
       planContainerConfig({
-        ...{ desired, container, restartCount: 0, backoffStep: 0, volumes, users, node },
+        ...{ desired, container, restartCount: 0, backoffStep: 0, volumes, imageVolumes: imageVolumes(pod), users, node },
         ...{ imageRef: container.image ?? '', imageUser: { username: '' } },
         podIps: pod.spec?.hostNetwork ? node.hostIps : podIps,
       }),

@@ -53,6 +53,8 @@ export class Walk {
   readonly #observed: ObservedPod;
   readonly #signal: AbortSignal;
   readonly #images = new Map<string, PresentImage>();
+  /** Volume name to the id of its image. */
+  readonly #imageVolumes = new Map<string, string>();
   readonly #created = new Map<string, string>();
   readonly #failures: WalkFailure[] = [];
   readonly #succeeded: FailureKey[] = [];
@@ -205,6 +207,13 @@ export class Walk {
     const container = this.#container(name);
     const tell = (reason: string, message: string) => this.#event('Normal', reason, message, name);
     this.#images.set(name, await ensureImage(this.#node.cri, container, { tell, signal: this.#signal }));
+    const mounted = new Set(container.volumeMounts?.map((mount) => mount.name));
+    for (const { name: volume, image } of this.#wanted().pod.spec?.volumes ?? []) {
+      if (image === undefined || !mounted.has(volume)) continue;
+      const wanted = { image: image.reference ?? '', imagePullPolicy: image.pullPolicy ?? 'IfNotPresent' };
+      const { id } = await ensureImage(this.#node.cri, wanted, { tell, signal: this.#signal });
+      this.#imageVolumes.set(volume, id);
+    }
   }
 
   async #createContainer({ container: name, restartCount, backoffStep }: Extract<Action, { action: 'createContainer' }>): Promise<void> {
@@ -217,7 +226,7 @@ export class Walk {
     if (problem !== undefined) throw new ConfigProblem(problem);
     const volumes = volumePaths(planVolumes(desired.pod, this.#paths));
     const config = planContainerConfig({
-      ...{ desired, container, restartCount, backoffStep, volumes, users: this.#users() },
+      ...{ desired, container, restartCount, backoffStep, volumes, imageVolumes: this.#imageVolumes, users: this.#users() },
       ...{ imageRef: image.id, imageUser: image.user, podIps: this.#podIps(), node: this.#node.config },
     });
     await fs.mkdir(path.join(podLogDir(this.#paths, this.#observed), name), { recursive: true, mode: 0o755 });

@@ -33,6 +33,11 @@ function tmpfsSize(pod: V1Pod, sizeLimit: string | undefined): bigint | undefine
   return bounds.reduce((least, bound) => (least === undefined || bound! < least ? bound : least), undefined);
 }
 
+/** Volumes that show an image, by name: the reference, until it is known which image that is. */
+export function imageVolumes(pod: V1Pod): ReadonlyMap<string, string> {
+  return new Map((pod.spec?.volumes ?? []).flatMap(({ name, image }) => (image?.reference === undefined ? [] : [[name, image.reference]])));
+}
+
 export function volumePaths(volumes: readonly PlannedVolume[]): ReadonlyMap<string, string> {
   return new Map(volumes.map(({ name, hostPath }) => [name, hostPath]));
 }

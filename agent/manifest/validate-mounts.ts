@@ -1,0 +1,46 @@
+// How a container mounts the pod's volumes: targets, propagation, parts of images.
+import type { V1Container, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
+import { didYouMean, type Report } from './field-problem.ts';
+import { checkAbsolutePath, checkOneOf } from './syntax.ts';
+
+export function validateMounts(container: V1Container, volumes: readonly V1Volume[], path: string, report: Report): void {
+  const names = volumes.map(({ name }) => name);
+  const targets = new Map<string, number>();
+  for (const [index, mount] of (container.volumeMounts ?? []).entries()) {
+    const at = `${path}[${index}]`;
+    const { name = '', mountPath = '' } = mount;
+    if (name === '') report(`${at}.name`, 'a volumeMount needs the name of a volume');
+    else if (!names.includes(name)) {
+      const meant = didYouMean(name, names);
+      report(`${at}.name`, `no volume ${name} in spec.volumes${meant ? `; did you mean ${meant}?` : '; add it there'}`);
+    }
+    report(`${at}.mountPath`, mountPath === '' ? 'a volumeMount needs a mountPath' : checkAbsolutePath(mountPath));
+    const target = mountPath.replace(/\/+$/, '');
+    const first = targets.get(target);
+    if (first !== undefined) report(`${at}.mountPath`, `${mountPath} is mounted over twice, first by ${path}[${first}]`);
+    else targets.set(target, index);
+    if (mountPath === '/') report(`${at}.mountPath`, "a volume cannot take the place of the container's root");
+    const privileged = container.securityContext?.privileged === true;
+    const isImage = volumes.find((volume) => volume.name === name)?.image !== undefined;
+    validatePropagation(mount, privileged, at, report);
+    validateSubPath(mount, isImage, at, report);
+  }
+}
+
+function validatePropagation(mount: V1VolumeMount, privileged: boolean, path: string, report: Report): void {
+  const { mountPropagation = 'None', recursiveReadOnly = 'Disabled', readOnly = false } = mount;
+  report(`${path}.mountPropagation`, checkOneOf(mountPropagation, ['None', 'HostToContainer', 'Bidirectional']));
+  if (mountPropagation === 'Bidirectional' && !privileged)
+    report(`${path}.mountPropagation`, 'only a privileged container may pass its mounts on to the host (Bidirectional)');
+  report(`${path}.recursiveReadOnly`, checkOneOf(recursiveReadOnly, ['Disabled', 'IfPossible', 'Enabled']));
+  if (recursiveReadOnly === 'Disabled') return;
+  if (!readOnly) report(`${path}.recursiveReadOnly`, `${recursiveReadOnly} needs readOnly: true beside it`);
+  if (mountPropagation !== 'None') report(`${path}.recursiveReadOnly`, `${recursiveReadOnly} needs mountPropagation None`);
+}
+
+function validateSubPath({ subPath = '' }: V1VolumeMount, isImage: boolean, path: string, report: Report): void {
+  if (subPath === '') return;
+  if (!isImage) report(`${path}.subPath`, 'not yet acted on, and the pod is refused because the container would see the whole volume');
+  else if (subPath.startsWith('/')) report(`${path}.subPath`, `${JSON.stringify(subPath)} must be relative to the image's root`);
+  else if (subPath.split('/').includes('..')) report(`${path}.subPath`, `${JSON.stringify(subPath)} must not contain ".."`);
+}
