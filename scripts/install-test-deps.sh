@@ -16,6 +16,10 @@ packages="
   runc
   docker-registry           pulling
   prometheus                scraping
+  gcc                       programs of the images that critest pulls
+  libc6-dev
+  make
+  bzip2                     unpacks the source of their busybox
 "
 # Debian's kernel for qemu is unpacked into the cache, never installed.
 kernel=linux-image-cloud-amd64

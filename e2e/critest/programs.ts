@@ -1,6 +1,7 @@
 // Builds the programs of critest's images once per machine, into the cache of peers: busybox from Debian's source package, because the
 // packaged one lacks ipcs and pgrep and runs applets inside its shell; and two programs of our own.
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -17,17 +18,24 @@ export interface Programs {
   readonly pause: string;
 }
 
+// tc does not build with the headers of newer kernels.
+const BUSYBOX_SETTINGS = [
+  [/^# CONFIG_STATIC is not set$/m, 'CONFIG_STATIC=y'],
+  [/^CONFIG_TC=y$/m, '# CONFIG_TC is not set'],
+] as const;
+
 /** missing: one sentence for the skipped test. */
 export async function ensurePrograms(): Promise<Programs | { readonly missing: string }> {
   const directory = path.join(cacheDirectory(), 'critest-images');
   fs.mkdirSync(directory, { recursive: true });
-  const busybox = path.join(directory, 'busybox');
   try {
-    await withLock(path.join(directory, 'lock'), async () => {
-      if (!fs.existsSync(busybox)) await buildBusybox(directory, busybox);
-    });
+    const busybox = await ensureBuilt(directory, 'busybox', String(BUSYBOX_SETTINGS), buildBusybox);
     const [nginx = '', effectiveUid = '', pause = ''] = await Promise.all(
-      ['nginx', 'effective-uid', 'pause'].map((name) => compile(name, directory)),
+      ['nginx', 'effective-uid', 'pause'].map((name) => {
+        const source = path.join(import.meta.dirname, 'programs', `${name}.c`);
+        const compile = (program: string) => exec('gcc', ['-static', '-Os', '-s', '-o', program, source]);
+        return ensureBuilt(directory, name, fs.readFileSync(source), compile);
+      }),
     );
     const { stdout } = await exec(busybox, ['--list']);
     return { busybox, applets: stdout.trim().split('\n'), nginx, effectiveUid, pause };
@@ -37,14 +45,25 @@ export async function ensurePrograms(): Promise<Programs | { readonly missing: s
   }
 }
 
-async function compile(name: string, directory: string): Promise<string> {
-  const program = path.join(directory, name);
-  await exec('gcc', ['-static', '-Os', '-s', '-o', program, path.join(import.meta.dirname, 'programs', `${name}.c`)]);
+/** The program in the cache, named after what it is made from; whole or not there. */
+async function ensureBuilt(
+  directory: string,
+  name: string,
+  source: string | Buffer,
+  build: (program: string) => Promise<unknown>,
+): Promise<string> {
+  const program = path.join(directory, `${name}-${createHash('sha256').update(source).digest('hex').slice(0, 8)}`);
+  await withLock(`${program}.lock`, async () => {
+    if (fs.existsSync(program)) return;
+    const unfinished = `${program}.new`;
+    await build(unfinished);
+    fs.renameSync(unfinished, program);
+  });
   return program;
 }
 
-async function buildBusybox(directory: string, program: string): Promise<void> {
-  const work = fs.mkdtempSync(path.join(directory, 'busybox-'));
+async function buildBusybox(program: string): Promise<void> {
+  const work = fs.mkdtempSync(path.join(path.dirname(program), 'busybox-'));
   const options = { cwd: work, timeout: BUILD_MS, maxBuffer: 64 << 20 };
   try {
     await downloadSource('busybox', work);
@@ -52,11 +71,7 @@ async function buildBusybox(directory: string, program: string): Promise<void> {
     await exec('tar', ['-xf', archive ?? 'nothing.orig.tar', '--strip-components=1'], options);
     await exec('make', ['-s', 'defconfig'], options);
     const config = path.join(work, '.config');
-    // tc does not build with the headers of newer kernels.
-    const text = fs
-      .readFileSync(config, 'utf8')
-      .replace('# CONFIG_STATIC is not set', 'CONFIG_STATIC=y')
-      .replace(/^CONFIG_TC=y/m, '# CONFIG_TC is not set');
+    const text = BUSYBOX_SETTINGS.reduce((text, [from, to]) => text.replace(from, to), fs.readFileSync(config, 'utf8'));
     fs.writeFileSync(config, text);
     await exec('make', ['-s', '-j2', 'busybox'], options);
     fs.renameSync(path.join(work, 'busybox'), program);

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localDigest, ORIGINAL_DIGEST } from '../critest/digest-image.ts';
 
-export type PeerName = 'crictl' | 'critest';
+export type PeerName = 'crictl' | 'critest' | 'ginkgo';
 /** missing: one sentence for the skipped test. */
 export type Peer = { readonly path: string } | { readonly missing: string };
 
@@ -30,6 +30,8 @@ const DIGEST = { file: 'pkg/validate/consts.go', from: ORIGINAL_DIGEST, to: loca
 const PEERS: { readonly [Name in PeerName]: PeerSource } = {
   crictl: { ...CRI_TOOLS, build: ['build', '-trimpath', STAMP], package: './cmd/crictl' },
   critest: { ...CRI_TOOLS, build: ['test', '-c', '-trimpath', STAMP], package: './cmd/critest', replace: DIGEST },
+  // Runs critest in parallel; of the version in critest's go.mod.
+  ginkgo: { module: 'github.com/onsi/ginkgo/v2', version: 'v2.28.1', build: ['build', '-trimpath', '-ldflags=-s -w'], package: './ginkgo' },
 };
 
 const BUILD_TIMEOUT_MS = 20 * 60_000;
