@@ -16,6 +16,7 @@ cgroupRoot: /node
 podCIDR: 10.1.0.0/24
 readOnlyPort: 0
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+streamingConnectionIdleTimeout: 1h
 `;
   assert.deepEqual(parseKubeletConfig(text), {
     config: {
@@ -26,6 +27,7 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
       podCidr: '10.1.0.0/24',
       readOnlyPort: 0,
       containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+      streamingConnectionIdleTimeoutMs: 3_600_000,
     },
     problems: [],
   });
@@ -33,7 +35,7 @@ containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 
 test('an empty configuration says nothing, and neither do the zeroes that kubeadm writes', () => {
   assert.deepEqual(parseKubeletConfig(head), { config: {}, problems: [] });
-  const zeroes = `${head}metadata: {}\nsyncFrequency: 0s\nfileCheckFrequency: 0s\nruntimeRequestTimeout: 0s\nmemorySwap: {}\nstaticPodPath: ""\n`;
+  const zeroes = `${head}metadata: {}\nsyncFrequency: 0s\nfileCheckFrequency: 0s\nstreamingConnectionIdleTimeout: 0s\nruntimeRequestTimeout: 0s\nmemorySwap: {}\nstaticPodPath: ""\n`;
   assert.deepEqual(parseKubeletConfig(zeroes), { config: {}, problems: [] });
 });
 
