@@ -33,7 +33,7 @@ export function checkSandboxConfig(
   if (name === '' || uid === '' || namespace === '') throw invalidArgument('sandbox metadata needs a name, a namespace and a uid');
   if (!OWN_HANDLERS.includes(runtimeHandler)) checkExternalHandler(config, runtimeHandler, ociRuntimes);
   if (Buffer.byteLength(config.hostname) > MAX_HOSTNAME_BYTES)
-    throw invalidArgument(`hostname "${config.hostname}" is longer than ${MAX_HOSTNAME_BYTES} bytes`);
+    throw invalidArgument(`hostname "${config.hostname.slice(0, MAX_HOSTNAME_BYTES)}…" is longer than ${MAX_HOSTNAME_BYTES} bytes`);
   for (const { hostPort, containerPort } of config.portMappings)
     if (hostPort < 0 || hostPort > 65535 || containerPort < 1 || containerPort > 65535)
       throw invalidArgument(`port mapping ${hostPort} to ${containerPort}: ports go from 1 to 65535`);

@@ -13,6 +13,7 @@ import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition, invalidArgument, notFound } from '../errors.ts';
 import { findByPrefix } from '../ids.ts';
 import type { CriHandlers } from '../server/handlers.ts';
+import { checkContainer } from './check-config.ts';
 import { filterContainers } from './filter.ts';
 import { containerInfo } from './info.ts';
 import { publishEvent } from './publish.ts';
@@ -41,6 +42,7 @@ export function containerHandlers(context: RuntimeContext): CriHandlers {
     createContainer: async ({ podSandboxId, config, sandboxConfig }) => {
       const sandbox = sandboxOf(context, podSandboxId);
       if (config === undefined) throw invalidArgument('the request has no container config');
+      checkContainer(config);
       const container = await createContainer(context, sandbox, config, sandboxConfig ?? sandbox.record.config);
       publishEvent(context, container, ContainerEventType.CONTAINER_CREATED_EVENT);
       return { containerId: container.id };

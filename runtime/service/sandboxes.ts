@@ -12,6 +12,7 @@ import { isVisible, renderSandbox, renderSandboxStatus } from '../sandbox/status
 import { removePodSandbox, stopPodSandbox } from '../sandbox/stop.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 import { nowNs } from '../time.ts';
+import { checkSandbox } from './check-config.ts';
 import { filterSandboxes } from './filter.ts';
 import { sandboxInfo } from './info.ts';
 import { publishEvent } from './publish.ts';
@@ -30,6 +31,7 @@ export function sandboxOf(context: RuntimeContext, id: string): Sandbox {
 export function sandboxHandlers(context: RuntimeContext): CriHandlers {
   return {
     runPodSandbox: async ({ config, runtimeHandler }) => {
+      if (config !== undefined) checkSandbox(config);
       const sandbox = await runPodSandbox(context, checkSandboxConfig(config, runtimeHandler, context.ociRuntimes), runtimeHandler);
       publishEvent(context, sandbox, ContainerEventType.CONTAINER_CREATED_EVENT);
       publishEvent(context, sandbox, ContainerEventType.CONTAINER_STARTED_EVENT);
