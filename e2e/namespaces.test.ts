@@ -143,6 +143,30 @@ test('USER: root of the sandbox is nobody on the host, and its files have the ri
   }
 });
 
+test('USER: a privileged container of the sandbox owns its cgroup2 and makes others in it', async (t) => {
+  const sandbox = withOptions('delegated', { usernsOptions: POD_USERS });
+  const { sandboxId, containerId } = await runContainer(
+    node.cri,
+    { ...sandbox },
+    { command: sleep, linux: { securityContext: { privileged: true } } },
+  );
+  const unified = node.cgroups().find((directory) => directory.endsWith(containerId) && fs.existsSync(path.join(directory, 'cgroup.kill')));
+  if (unified === undefined) t.diagnostic('no cgroup2 hierarchy on this host');
+  else
+    assert.deepEqual(
+      [unified, path.join(unified, 'cgroup.procs')].map((file) => fs.statSync(file).uid),
+      [HOST_ID, HOST_ID],
+    );
+  const capabilities = /^CapEff:\s+(\w+)$/m.exec(await inside(containerId, 'cat /proc/self/status'))?.[1];
+  assert.equal(BigInt(`0x${capabilities}`) & (1n << 21n), 1n << 21n, 'all capabilities, in its own namespace');
+  assert.notEqual(
+    (await execIn(node.cri, containerId, ['sh', '-c', 'echo 1 > /proc/sys/kernel/panic'])).code,
+    0,
+    "the host's sysctls are not its",
+  );
+  await remove(sandboxId);
+});
+
 test('USER: options that make no sense are refused with a sentence', async () => {
   const refused: [Parameters<typeof withOptions>[1], RegExp][] = [
     [{ usernsOptions: { mode: NamespaceMode.POD, uids: [...ranges, ...ranges], gids: ranges } }, /uids has 2 mappings/],

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { createCgroup } from '../cgroup/apply.ts';
+import { delegateCgroup } from '../cgroup/delegate.ts';
 import { compileDeviceFilter } from '../cgroup/device-filter.ts';
 import { planCgroup } from '../cgroup/plan.ts';
 import type { RuntimeContext } from '../context.ts';
@@ -54,6 +55,8 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
 
   const spec = await findSpec(context, container, sandbox);
   if (ociRuntime === undefined) restrictDevices(context, container, spec);
+  if (spec.privileged && spec.uidMappings !== undefined && spec.cgroup.unified !== undefined)
+    await delegateCgroup(spec.cgroup.unified, { uid: hostId('uid', 0, spec.uidMappings), gid: hostId('gid', 0, spec.gidMappings) });
   laps.lap('spec');
   await fs.promises.mkdir(paths.containerRun(id), { recursive: true, mode: 0o711 });
   const { uid, gid } = spec.process.user;

@@ -8,7 +8,7 @@ import type { Arch } from '../linux/numbers.ts';
 import { type Program, ProgramBuilder, ref, shown } from './builder.ts';
 import { DEFAULT_DEVICES, DEFAULT_LINKS } from './defaults.ts';
 import { namespaceFlags } from './namespaces.ts';
-import { addOomScore, addProcess, addRlimits, type HostLimits } from './process-steps.ts';
+import { addLabels, addOomScore, addProcess, addRlimits, type HostLimits } from './process-steps.ts';
 import { FD } from './records.ts';
 import {
   addAttach,
@@ -99,6 +99,7 @@ function addHostRootSteps(p: ProgramBuilder, spec: ContainerSpec, target: Progra
   p.phase('user namespace');
   addRlimits(p, target.recordId, spec.process);
   addOomScore(p, target.recordId, spec.process.oomScoreAdj);
+  addLabels(p, spec.process);
   p.op('unshare', [shown(k.CLONE_NEWNS, 'CLONE_NEWNS')]);
   const sources = addSources(p, spec, true);
   const { value, shows } = namespaceFlags(['user', ...joined]);
@@ -148,6 +149,7 @@ function addInit(
   if (spec.rootfs.readonly)
     p.op('mount_setattr', [k.AT_FDCWD, '/', 0, shown(p.words([k.MOUNT_ATTR_RDONLY, 0, 0, 0]), 'ro'), k.MOUNT_ATTR_BYTES]);
   if (!inUserns) addRlimits(p, target.recordId, spec.process);
+  if (!inUserns) addLabels(p, spec.process);
   if (master !== undefined) keepTerminal(p, master, spec.process.user.uid);
   addProcess(p, spec.process, { host: target, terminal: master?.slave });
 }

@@ -3,7 +3,7 @@ import * as k from '../linux/constants.ts';
 import { type Program, ProgramBuilder, ref, shown } from './builder.ts';
 import type { ProgramTarget } from './container-program.ts';
 import { namespaceFlags } from './namespaces.ts';
-import { addOomScore, addProcess, addRlimits } from './process-steps.ts';
+import { addLabels, addOomScore, addProcess, addRlimits } from './process-steps.ts';
 import { FD, FD_END } from './records.ts';
 import { addClone, addPrologue, addShim } from './shim-steps.ts';
 import type { ExecSpec } from './spec.ts';
@@ -17,6 +17,7 @@ export function planExecProgram(spec: ExecSpec, target: ProgramTarget): Program 
   addPrologue(p, 'tskubelet-exec');
   p.phase('namespaces');
   if (inUserns) addRlimits(p, target.recordId, process);
+  if (inUserns) addLabels(p, process);
   // Opened where the host's files are still visible; the child writes.
   const files = cgroup.v1Procs.map((procs) => {
     const opened = p.slot('cgroup.procs as opened');
@@ -49,6 +50,7 @@ export function planExecProgram(spec: ExecSpec, target: ProgramTarget): Program 
   addOomScore(p, target.recordId, process.oomScoreAdj);
   const terminal = process.terminal ? addTerminal(p, { console: false }) : undefined;
   if (!inUserns) addRlimits(p, target.recordId, process);
+  if (!inUserns) addLabels(p, process);
   if (terminal !== undefined) keepTerminal(p, terminal, process.user.uid);
   addProcess(p, process, { host: target, terminal: terminal?.slave });
   return p.finish();

@@ -47,8 +47,8 @@ function writeFile(p: ProgramBuilder, path: string, text: string, note: string):
   p.op('close', [ref(file)]);
 }
 
-/** A label applies to the next execve of this task. apparmor(7), selinux(8) */
-function addLabels(p: ProgramBuilder, { apparmorProfile, selinuxLabel }: Process): void {
+/** A label applies to the next execve of this task, or of a child. Only the host's root may write it. apparmor(7), selinux(8) */
+export function addLabels(p: ProgramBuilder, { apparmorProfile, selinuxLabel }: Process): void {
   if (apparmorProfile !== undefined && apparmorProfile !== '')
     writeFile(p, '/proc/thread-self/attr/apparmor/exec', `exec ${apparmorProfile}`, 'AppArmor profile of the program');
   if (selinuxLabel !== undefined && selinuxLabel !== '')
@@ -197,7 +197,6 @@ export function addProcess(
     onError: 'ignore',
     note: "the daemon's keys are not the container's",
   });
-  addLabels(p, process);
   addStdio(p, terminal);
   p.op('umask', [0o022]);
   addIdentity(p, process, host);
