@@ -50,7 +50,9 @@ test('pods have ranges of their own, over a restart of the agent too, and their 
   node.addManifest('third.yaml', podManifest('third', write('third'), { hostUsers: false, volumes }));
   await untilPod(node, 'third', isRunning);
   assert.equal(fs.statSync(`/proc/${await initOf('third')}`).uid, 196_608);
-  assert.deepEqual(fs.statSync(`/proc/${await initOf('first')}`).uid, owners[0]);
+  assert.equal(fs.statSync(`/proc/${await initOf('first')}`).uid, owners[0], 'the pod outlived its agent');
+  const inFirst = await node.tskubelet(['exec', 'first', '--', 'sh', '-c', 'id -u; cat /proc/self/uid_map']);
+  assert.match(inFirst.stdout, new RegExp(`^0\\n +0 +${owners[0]} +65536`), inFirst.stderr);
 });
 
 test('a pod sees another image as a volume, whole or a part of it', async () => {

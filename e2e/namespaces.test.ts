@@ -5,7 +5,19 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { type DeepPartial, MountPropagation, NamespaceMode, type PodSandboxConfig } from '../cri-proto/gen/api.ts';
 import { run } from './testing/command.ts';
-import { BUSYBOX, execIn, namespaceOf, pausePidOf, pidOf, runContainer, sandboxConfig, startIn, statusOf } from './testing/cri.ts';
+import {
+  BUSYBOX,
+  execIn,
+  namespaceOf,
+  outputOf,
+  pausePidOf,
+  pidOf,
+  runContainer,
+  sandboxConfig,
+  startIn,
+  statusOf,
+} from './testing/cri.ts';
+import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
 
 let node: TestNode;
@@ -93,6 +105,8 @@ test('NET and IPC of the host, when they are asked for', async () => {
 });
 
 test('USER: root of the sandbox is nobody on the host, and its files have the right owners on both sides', async () => {
+  // A root-dir that only root may walk into is nothing special.
+  fs.chmodSync(node.dir, 0o700);
   const volume = path.join(node.dir, 'mapped');
   const plain = path.join(node.dir, 'plain');
   for (const dir of [volume, plain]) fs.mkdirSync(dir);
@@ -133,6 +147,14 @@ test('USER: root of the sandbox is nobody on the host, and its files have the ri
         code: 'INVALID_ARGUMENT',
         message: /uid 70000 is not mapped/,
       },
+    );
+    await startIn(node.cri, sandboxId, sandbox, {
+      metadata: { name: 'terminal' },
+      command: ['sh', '-c', 'tty && stat -c %u /dev/pts/0; exec sleep 1000'],
+      tty: true,
+    });
+    await poll('the terminal to be told', () =>
+      /\/dev\/(pts\/0|console)\r?\n0\r?\n/.test(outputOf(path.join(logs('users'), 'terminal/0.log'))),
     );
     const user = await startIn(node.cri, sandboxId, sandbox, {
       command: ['sh', '-c', 'echo as-user > /dev/stdout; exec sleep 1000'],
