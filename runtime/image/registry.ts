@@ -74,9 +74,9 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
       });
       if (answer.status === 200 || answer.status === 206) return answer;
       const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
-      if (answer.status !== 401 || asked || challenges.length === 0) throw await refusal(answer);
+      if (answer.status !== 401 || asked || challenges.length === 0) throw await refusal(host, answer);
       answer.body.destroy();
-      authorizations.set(host, await authorize(challenges, scope, auth, signal));
+      authorizations.set(host, await authorize(challenges, scope, credentialsFor(host, auth), signal));
     }
   }
 
@@ -95,13 +95,16 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
     });
   }
 
-  async function refusal(answer: HttpAnswer): Promise<RegistryError> {
+  async function refusal({ namespace }: RegistryHost, answer: HttpAnswer): Promise<RegistryError> {
     const body = await readBody(answer, 64 * 1024).catch(() => Buffer.alloc(0));
     const { code, message } = parseErrorBody(body.toString('utf8'));
     const { status } = answer;
     const reason = message === '' ? '' : ` ${message}`;
     if (status === 404)
-      return new RegistryError(`${repositoryOf(reference)} is not in the registry (404${reason}); ${adviceFor(404)}`, { status, code });
+      return new RegistryError(
+        `${repositoryOf(reference)} is not in ${namespace === undefined ? 'the registry' : `the mirror ${answer.url.host}`} (404${reason}); ${adviceFor(404)}`,
+        { status, code },
+      );
     return new RegistryError(`${answer.url.host} answers ${status}${reason}; ${adviceFor(status)}`, { status, code });
   }
 
@@ -183,6 +186,14 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
     // Nothing listens, or there is no such name: the caller's own back-off is the better place to wait.
     return cause instanceof Error && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH/.test((cause as NodeJS.ErrnoException).code ?? '');
   }
+}
+
+/** Credentials that name their host are not told to a mirror that is another. */
+function credentialsFor({ base, namespace }: RegistryHost, auth: PullAuth): PullAuth {
+  const { serverAddress = '' } = auth;
+  if (namespace === undefined || serverAddress === '') return auth;
+  const owner = serverAddress.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+  return owner === new URL(base).host ? auth : {};
 }
 
 /** What to ask the registry for: the digest where there is one. */

@@ -33,6 +33,8 @@ export interface PullAuth {
   readonly auth?: string;
   readonly identityToken?: string;
   readonly registryToken?: string;
+  /** Whom the credentials are for, a host or a URL; "" leaves it open. */
+  readonly serverAddress?: string;
 }
 
 /** Layer directories of an unpacked image, topmost first: overlayfs' lowerdir order. */

@@ -44,8 +44,8 @@ function renderUsage(usage: FsUsage): FilesystemUsage {
 
 function pullAuth(auth: { [K in keyof PullAuth]-?: string } | undefined): PullAuth | undefined {
   if (auth === undefined) return undefined;
-  const { username, password, auth: encoded, identityToken, registryToken } = auth;
-  return { username, password, auth: encoded, identityToken, registryToken };
+  const { username, password, auth: encoded, identityToken, registryToken, serverAddress } = auth;
+  return { username, password, auth: encoded, identityToken, registryToken, serverAddress };
 }
 
 /** A registry's refusal as a code that clients branch on; its sentence stays. */

@@ -21,7 +21,8 @@ export async function startTestRegistry(): Promise<TestRegistry> {
   const server = http.createServer((request, answer) => {
     requests.push(`${request.method} ${request.url}`);
     if (registry.intercept(request, answer)) return;
-    const found = content.get(request.url ?? '');
+    // A mirror is asked with ?ns=.
+    const found = content.get((request.url ?? '').replace(/\?.*$/, ''));
     if (found === undefined) {
       answer
         .writeHead(404, { 'content-type': 'application/json' })
