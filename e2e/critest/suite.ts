@@ -71,7 +71,7 @@ export async function startSuite(): Promise<Suite> {
     await node.start('runtime', { flags: ['--registry-config-dir', mirrors] });
     registry = startRegistry(node);
     const probe = ['busybox', 'wget', '-q', '-O', '-', `http://${REGISTRY}/v2/`];
-    await poll('the registry', async () => (await node.inNetwork(probe)).code === 0);
+    await poll('the registry', async () => (await node.inNetwork(probe)).code === 0, 60_000);
     const [push, args] = node.inside([
       process.execPath,
       path.join(import.meta.dirname, 'push.ts'),

@@ -17,6 +17,9 @@ export interface TestNodeOptions {
   readonly legacyCgroups?: boolean;
 }
 
+/** An emulated processor takes its time to compile what Node runs. */
+const START_MS = process.env.TSK_GUEST === 'tcg' ? 180_000 : 30_000;
+
 export interface StartOptions {
   readonly flags?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
@@ -106,7 +109,7 @@ export class TestNode {
           throw error;
         }
       },
-      30_000,
+      START_MS,
     );
     if (kind === 'node') await poll('the agent to answer', () => fs.existsSync(path.join(this.runDir, 'agent.sock')));
   }
