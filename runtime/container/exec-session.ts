@@ -37,7 +37,7 @@ export async function withExec<T>(
   const { process: running } = container;
   if (running === undefined) throw notFound(`container ${container.id} has ended`);
   const killCgroup = makeSessionCgroup(spec);
-  let killed = false;
+  let killed = true;
   try {
     const process = await start(killCgroup === undefined ? spec : { ...spec, cgroup: { ...spec.cgroup, unified: killCgroup } }, {
       initPid: running.initPid,
@@ -47,6 +47,7 @@ export async function withExec<T>(
       ...(command.timeoutMs > 0 ? { timeoutMs: command.timeoutMs } : {}),
       signal: command.signal,
     });
+    killed = false;
     const abort = () => {
       killed = true;
       void process.killTree().catch((error: unknown) => context.logger.warn({ err: error }, 'end an exec session'));

@@ -65,11 +65,14 @@ function copy(source: Readable | undefined, target: Writable | undefined): { end
   if (source === undefined) return { ended: async () => undefined };
   let over = false;
   let silence: NodeJS.Timeout | undefined;
+  const resume = () => source.resume();
+  target?.on('drain', resume).once('close', resume);
   let done: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => {
     done = () => {
       over = true;
       clearTimeout(silence);
+      target?.off('drain', resume).off('close', resume);
       source.destroy();
       resolve();
     };
@@ -79,7 +82,6 @@ function copy(source: Readable | undefined, target: Writable | undefined): { end
     silence?.refresh();
     if (target === undefined || target.destroyed || target.write(chunk)) return;
     source.pause();
-    target.once('drain', () => source.resume()).once('close', () => source.resume());
   });
   return {
     ended: () => {

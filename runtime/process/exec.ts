@@ -11,7 +11,7 @@ import { Descriptors } from './descriptors.ts';
 import { type EventListener, type EventRecord, readRecords } from './events.ts';
 import { decodeExitRecord, type ExitStatus } from './exit-file.ts';
 import { hostLimits } from './host-limits.ts';
-import { killTree } from './process-tree.ts';
+import { killCgroup, killTree } from './process-tree.ts';
 import { ProgramError } from './program-error.ts';
 import { startProgram } from './start.ts';
 
@@ -87,6 +87,8 @@ export async function startExec(spec: ExecSpec, options: StartExecOptions): Prom
   } catch (error) {
     for (const stream of Object.values(streams)) stream?.destroy();
     status.close();
+    // An aborted start may have come so far that the command has children.
+    if (options.killCgroup !== undefined) await killCgroup(options.killCgroup);
     throw error;
   } finally {
     descriptors.close();

@@ -26,10 +26,7 @@ interface Relative {
 
 /** SIGKILL to the process, its descendants, and what is left of its session; gone is success. */
 export async function killTree({ pid, kill, cgroup }: Tree): Promise<void> {
-  if (cgroup !== undefined) {
-    await fs.promises.writeFile(path.join(cgroup, 'cgroup.kill'), '1');
-    return;
-  }
+  if (cgroup !== undefined) return killCgroup(cgroup);
   // Stopped first, so that nothing is forked while the tree is read: a killed parent's children are found no more.
   const found = new Map<number, number>();
   try {
@@ -44,6 +41,11 @@ export async function killTree({ pid, kill, cgroup }: Tree): Promise<void> {
   } finally {
     for (const descendant of found.values()) fs.closeSync(descendant);
   }
+}
+
+/** SIGKILL to all that is in a cgroup2 directory, what it is forking included. cgroups(7) */
+export async function killCgroup(directory: string): Promise<void> {
+  await fs.promises.writeFile(path.join(directory, 'cgroup.kill'), '1');
 }
 
 function stop(pid: number, found: Map<number, number>): void {
