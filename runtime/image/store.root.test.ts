@@ -206,6 +206,28 @@ test('remove takes every name of an image; its layers stay while a container use
   }
 });
 
+test('layers of an image volume stay as long as its container, over a restart and the removal of the image', async () => {
+  const fresh = await openTestStore();
+  try {
+    const id = await fresh.store.pull('localhost/node:host');
+    const volume = await fresh.store.buildHost('volume', ['/bin/true']);
+    const reference = 'localhost/volume:host';
+    const { volumeDirs } = await fresh.store.prepareSnapshot('c', id, { volumes: [reference] });
+    const [layer = ''] = volumeDirs.get(reference) ?? [];
+    assert.ok(fs.existsSync(layer));
+    await fresh.store.remove(volume);
+    await fresh.reopen();
+    await fresh.store.reconcile(new Set(['c']));
+    assert.ok(fs.existsSync(layer));
+    assert.deepEqual((await fresh.store.prepareSnapshot('c', id)).volumeDirs, volumeDirs);
+    await fresh.store.removeSnapshot('c');
+    assert.ok(!fs.existsSync(layer));
+    await assert.rejects(fresh.store.prepareSnapshot('d', id, { volumes: [reference] }), { code: 'NOT_FOUND', message: /image volume/ });
+  } finally {
+    await fresh.close();
+  }
+});
+
 test('a new daemon finds the images, drops what was interrupted and what nobody owns', async () => {
   const fresh = await openTestStore();
   try {

@@ -136,6 +136,30 @@ test('a device of the request replaces the default one; in a user namespace devi
   assert.ok(mapped.includes('fchownat(AT_FDCWD, "/c/upper", 9, 0, 0)'));
 });
 
+test('in a user namespace everything of the host is taken and mapped by its root, before the namespace is entered', () => {
+  const volume = { kind: 'bind', source: '/volume', target: '/v', sourceIsDirectory: true, readonly: false } as const;
+  const mounts = [
+    { ...volume, recursiveReadonly: false, propagation: 'private', idmapped: true },
+    { kind: 'image', target: '/image', lowerDirs: ['/layer', '/empty'], mountpoint: '/aside' },
+  ] as const;
+  const mappings = [{ containerId: 0, hostId: 9, size: 1 }];
+  inOrder(plan({ mounts, namespaces: { ...spec.namespaces, user: 'join', time: 'join' }, uidMappings: mappings, gidMappings: mappings }), [
+    'unshare(CLONE_NEWNS)',
+    'mount("overlay", "/c/rootfs"',
+    'open_tree(AT_FDCWD, "/volume"',
+    'mount_setattr($/volume, "", AT_EMPTY_PATH|AT_RECURSIVE, idmap of descriptor 11',
+    'mount("layers", "/aside", "tmpfs"',
+    'open_tree(AT_FDCWD, "/layer"',
+    'mount("overlay", "/aside", "overlay", 0, "lowerdir=/aside/0:/aside/1")',
+    'CLONE_NEWUSER|CLONE_NEWNET|CLONE_NEWIPC|CLONE_NEWUTS|CLONE_NEWTIME',
+    'clone3(',
+    'mount(".", "."',
+    'pivot_root(".", ".")',
+    'move_mount($/volume, "", AT_FDCWD, "/v"',
+    'move_mount($/aside, "", AT_FDCWD, "/image"',
+  ]);
+});
+
 test('privileged: sysfs and cgroups writable, nothing hidden', () => {
   const text = renderProgram(plan({ privileged: true, maskedPaths: [], readonlyPaths: [] }));
   assert.match(text, /fsmount\(\$sysfs_context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID\|MOUNT_ATTR_NODEV\|MOUNT_ATTR_NOEXEC\)/);
