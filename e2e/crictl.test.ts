@@ -287,7 +287,6 @@ test('calls that come with a later version say so', options, async () => {
     ['update', '--memory', `${32 << 20}`, pod.container],
     ['stats'],
     ['statsp'],
-    ['checkpoint', `--export=${node.dir}/checkpoint.tar`, pod.container],
   ];
   for (const args of later)
     assert.match(await crictl.refusal(...args), /code = Unimplemented desc = \w+ is not implemented by this version of tskubelet$/);

@@ -25,6 +25,7 @@ import { openEvents } from './process/events.ts';
 import { reconcile } from './reconcile.ts';
 import { openRunDir } from './run-dir.ts';
 import { startCriServer } from './server/server.ts';
+import { checkpointHandlers } from './service/checkpoints.ts';
 import { containerHandlers } from './service/containers.ts';
 import { imageAdminHandlers } from './service/image-admin.ts';
 import { imageHandlers } from './service/images.ts';
@@ -155,6 +156,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         ...nodeHandlers(context),
         ...sandboxHandlers(context),
         ...containerHandlers(context),
+        ...checkpointHandlers(context),
         ...statsHandlers(context),
         ...imageHandlers(context),
         ...imageAdminHandlers(context),

@@ -12,8 +12,9 @@ packages="
   e2fsprogs                 files of the qemu guest
   user-mode-linux           a cgroup v2 kernel as a process
   qemu-system-x86           the same, with every controller
-  crun                      benchmarks side by side
+  crun                      benchmarks side by side, and the runtime handlers
   runc
+  criu                      checkpoints, in the qemu guest
   docker-registry           pulling
   prometheus                scraping
   gcc                       programs of the images that critest pulls
