@@ -182,3 +182,15 @@ test('removing a sandbox leaves nothing: no process, mount, link, cgroup or dire
     assert.deepEqual(fs.readdirSync(path.join(node.dir, part)), [], part);
   await poll('the veth to go', async () => !(await node.inNetwork(['ip', '-br', 'link'])).stdout.includes('veth'));
 });
+
+// The kernel drops a signal for which process 1 of a PID namespace has no handler yet: stopping took the whole grace period.
+test('a container that is stopped before it has set up its handler gets its stop signal all the same', async () => {
+  const script = 'i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done; trap "exit 7" TERM; while :; do sleep 0.1; done';
+  const { sandboxId, containerId } = await runContainer(node.cri, sandboxConfig('early', logs('early')), {
+    command: ['sh', '-c', script],
+  });
+  await node.cri.runtime.stopContainer({ containerId, timeout: 60n }, { timeoutMs: 70_000 });
+  const { exitCode, reason } = await statusOf(node.cri, containerId);
+  assert.deepEqual([exitCode, reason], [7, 'Error']);
+  await node.cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
+});

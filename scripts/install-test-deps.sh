@@ -21,6 +21,7 @@ packages="
   libc6-dev
   make
   bzip2                     unpacks the source of their busybox
+  apparmor                  loads the profiles of critest in the qemu guest
 "
 # Debian's kernel for qemu is unpacked into the cache, never installed.
 kernel=linux-image-cloud-amd64
