@@ -196,6 +196,12 @@ const CASES: readonly Case[] = [
     sentence: /memory_limit_in_bytes -9/,
   },
   {
+    title: 'a command without a name',
+    call: container({ command: [''] }),
+    code: INVALID,
+    sentence: /^command: the name of the program is empty$/,
+  },
+  {
     title: 'execSync without a command',
     call: () => cri.runtime.execSync({ containerId: started.containerId }),
     code: INVALID,

@@ -98,6 +98,7 @@ export function checkContainer(config: ContainerConfig): void {
   }
   for (const { key } of config.envs)
     if (key === '' || /[=\0]/.test(key)) throw invalidArgument(`envs: ${shown(key)} is no name of an environment variable`);
+  if (config.command[0] === '') throw invalidArgument('command: the name of the program is empty');
   for (const argument of [...config.command, ...config.args])
     if (argument.includes('\0')) throw invalidArgument(`command: ${shown(argument)} contains a NUL`);
   checkIdentities(config.linux?.securityContext);

@@ -82,7 +82,7 @@ export function containerHandlers(context: RuntimeContext): CriHandlers {
       };
     },
     execSync: async ({ containerId, cmd, timeout }, { signal }) => {
-      if (cmd.length === 0) throw invalidArgument('the request has no command');
+      if ((cmd[0] ?? '') === '') throw invalidArgument('the request has no command');
       return execSync(context, runningContainerOf(context, containerId), cmd, { timeoutS: timeout, signal });
     },
     reopenContainerLog: async ({ containerId }) => {
