@@ -5,6 +5,7 @@ import { openCgroup, removeCgroup } from './cgroup/apply.ts';
 import { killCgroup } from './cgroup/processes.ts';
 import { listCgroups } from './cgroup/root.ts';
 import { Container } from './container/container.ts';
+import { endCutSessions } from './container/exec-cgroup.ts';
 import { endContainer, releaseContainer, watchContainer } from './container/exit.ts';
 import { outputStreams } from './container/output.ts';
 import { type ContainerRecord, decodeContainerRecord } from './container/record.ts';
@@ -120,6 +121,7 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
     if (adopted !== undefined) {
       container.process = adopted;
       container.change({ state: 'running', shim: shim.identity, initPid: adopted.initPid });
+      await endCutSessions(context.paths.containerRun(record.id));
       watchContainer(context, container, adopted);
       return;
     }

@@ -1,14 +1,12 @@
 // Owns what ExecSync and Exec share: one more command in a running container, in a cgroup of its own where cgroup2 has one to give, so
 // that everything it started can be ended with it.
-import fs from 'node:fs';
-import path from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { RuntimeContext } from '../context.ts';
 import { notFound, permissionDenied } from '../errors.ts';
 import { type ExecProcess, startExec } from '../process/exec.ts';
 import { ProgramError } from '../process/program-error.ts';
 import type { ExecSpec, NamespaceKind, Namespaces } from '../program/spec.ts';
 import type { Container } from './container.ts';
+import { makeSessionCgroup } from './exec-cgroup.ts';
 import { findSpec } from './find-spec.ts';
 
 export interface ExecCommand {
@@ -21,11 +19,6 @@ export interface ExecCommand {
   readonly signal: AbortSignal;
 }
 
-/** How long killed processes may take to be gone. */
-const KILLED_MS = 5000;
-
-let sessions = 0;
-
 /** Runs `use` with the command's process, then takes back what was made for it; whatever is left of an aborted one is killed. */
 export async function withExec<T>(
   context: RuntimeContext,
@@ -36,7 +29,8 @@ export async function withExec<T>(
   const spec = await planExec(context, container, command);
   const { process: running } = container;
   if (running === undefined) throw notFound(`container ${container.id} has ended`);
-  const killCgroup = makeSessionCgroup(spec);
+  const place = makeSessionCgroup(context.paths.containerRun(container.id), spec.cgroup.unified);
+  const killCgroup = place?.cgroup;
   let killed = true;
   try {
     const process = await start(killCgroup === undefined ? spec : { ...spec, cgroup: { ...spec.cgroup, unified: killCgroup } }, {
@@ -61,7 +55,7 @@ export async function withExec<T>(
       command.signal.removeEventListener('abort', abort);
     }
   } finally {
-    if (killCgroup !== undefined) await removeSessionCgroup(killCgroup, killed ? KILLED_MS : 0);
+    await place?.remove({ killed });
   }
 }
 
@@ -79,28 +73,6 @@ async function planExec(context: RuntimeContext, container: Container, { cmd, tt
 function namespacesOf(namespaces: Namespaces): readonly NamespaceKind[] {
   const kinds = (Object.keys(namespaces) as NamespaceKind[]).filter((kind) => namespaces[kind as keyof Namespaces] !== 'host');
   return ['mnt', ...kinds];
-}
-
-/** A cgroup2 directory below the container's for this session alone: what it started can be killed at once. No controller is enabled in it. */
-function makeSessionCgroup({ cgroup }: ExecSpec): string | undefined {
-  if (cgroup.unified === undefined) return undefined;
-  const directory = path.join(cgroup.unified, `exec-${++sessions}`);
-  fs.mkdirSync(directory);
-  return directory;
-}
-
-/** One that still has processes (a daemon that the command left behind) goes with the container's; those of a killed one are waited for. */
-async function removeSessionCgroup(directory: string, waitMs: number): Promise<void> {
-  const deadline = performance.now() + waitMs;
-  for (;;) {
-    try {
-      await fs.promises.rmdir(directory);
-      return;
-    } catch {
-      if (performance.now() >= deadline) return;
-      await delay(10);
-    }
-  }
 }
 
 /** 127 and 126 of a shell become codes: the command is not there, or may not be executed. */

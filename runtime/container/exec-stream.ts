@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { ExecRequest } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
 import type { ExecProcess } from '../process/exec.ts';
-import { openTerminalStream, setWindowSize } from '../process/terminal.ts';
+import { duplicate, openTerminalOutput, setWindowSize, TerminalInput } from '../process/terminal.ts';
 import type { StreamSession } from '../streaming/session.ts';
 import type { Container } from './container.ts';
 import { withExec } from './exec-session.ts';
@@ -44,18 +44,19 @@ function connectPipes(process: ExecProcess, session: StreamSession): Given {
 }
 
 function connectTerminal(master: number, session: StreamSession): Given {
-  const terminal = openTerminalStream(master);
-  session.stdin?.pipe(terminal, { end: false });
+  const keyboard = duplicate(master);
+  const input = new TerminalInput(keyboard);
+  session.stdin?.pipe(input, { end: false });
   const stop = session.onResize((size) => {
-    if (!terminal.destroyed) setWindowSize(master, size);
+    if (!input.destroyed) setWindowSize(keyboard, size);
   });
-  const output = copy(terminal, session.stdout);
+  const output = copy(openTerminalOutput(master), session.stdout);
   return {
     end: async () => {
       await output.ended();
       stop();
       session.stdin?.unpipe();
-      terminal.destroy();
+      input.destroy();
     },
   };
 }

@@ -1,9 +1,9 @@
 // Owns the terminal of a running container: its output goes to the log, its size and its input come from attached clients. Made again
 // after a restart of the daemon, while the shim has held everything.
 import path from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Writable } from 'node:stream';
 import type { RuntimeContext } from '../context.ts';
-import { closeTerminal, copyTerminal, openTerminalStream, setWindowSize } from '../process/terminal.ts';
+import { closeTerminal, copyTerminal, setWindowSize, TerminalInput } from '../process/terminal.ts';
 import type { TerminalSize } from '../streaming/session.ts';
 
 /** For a terminal's last output when the log is behind. */
@@ -11,8 +11,8 @@ const FINISH_MS = 60_000;
 
 export interface Terminal {
   resize(size: TerminalSize): void;
-  /** A stream whose writing side is the keyboard; the caller's to destroy. Never read from it: the log does. */
-  openInput(): Duplex;
+  /** The keyboard; the caller's to destroy. */
+  openInput(): Writable;
   /** After the container has ended, before the end of its log. Repeatable. */
   finish(): Promise<void>;
 }
@@ -25,7 +25,7 @@ export function openTerminal({ paths, pump }: RuntimeContext, id: string, shimPi
     resize: (size) => {
       if (finished === undefined) setWindowSize(master, size);
     },
-    openInput: () => openTerminalStream(copyTerminal(shimPidfd)),
+    openInput: () => new TerminalInput(copyTerminal(shimPidfd)),
     finish: () => {
       finished ??= relay.finish(FINISH_MS).finally(() => closeTerminal(master));
       return finished;

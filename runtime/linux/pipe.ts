@@ -17,6 +17,7 @@ const F_SETFL = 4;
 const O_RDWR = 2;
 const O_NONBLOCK = 0o4000;
 const O_CLOEXEC = 0o2000000;
+const F_DUPFD_CLOEXEC = 1030;
 const F_SETPIPE_SZ = 1031;
 const F_GETPIPE_SZ = 1032;
 const FIONREAD = 0x541b;
@@ -44,6 +45,11 @@ export function openFifoToHold(path: string): number {
 /** Opens a FIFO for writing; throws ENXIO when nobody has it open for reading. */
 export function openFifoToFill(path: string): number {
   return syscall('openat', AT_FDCWD, path, O_WRONLY | O_NONBLOCK | O_CLOEXEC, 0);
+}
+
+/** Another descriptor of the same open file. F_DUPFD_CLOEXEC */
+export function duplicate(fd: number): number {
+  return syscall('fcntl', fd, F_DUPFD_CLOEXEC, 3);
 }
 
 export function setNonBlocking(fd: number): void {
