@@ -17,7 +17,6 @@ export const WEBSOCKET_COMMAND_PROTOCOLS = [
 const CLOSE_CHANNEL = 255;
 const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 const UNREAD_BYTES = 1 << 20;
-const PROBE_MS = 1000;
 /** Larger than any client's buffer. */
 export const MAX_MESSAGE_BYTES = 4 << 20;
 
@@ -32,7 +31,6 @@ export class ChannelSocket {
   /** Inputs whose readers are behind: while there is one, the socket is not read from. */
   readonly #full = new Set<Readable>();
   readonly #idle: NodeJS.Timeout;
-  #probe: NodeJS.Timeout | undefined;
   readonly #probeMs: number;
   #probe: NodeJS.Timeout | undefined;
   readonly closed: Promise<void>;
@@ -48,7 +46,6 @@ export class ChannelSocket {
     this.closed = new Promise((resolve) => {
       socket.on('close', () => {
         clearTimeout(this.#idle);
-        clearInterval(this.#probe);
         clearInterval(this.#probe);
         for (const input of this.#inputs.values()) input.destroy();
         resolve();
@@ -92,18 +89,6 @@ export class ChannelSocket {
 
   #release(input: Readable): void {
     if (!this.#full.delete(input) || this.#full.size > 0) return;
-    clearInterval(this.#probe);
-    this.#probe = undefined;
-    this.#socket.resume();
-  }
-
-  /** A socket that is not read does not notice that its client is gone: only writing to it does. */
-  #pause(): void {
-    this.#socket.pause();
-    this.#probe ??= setInterval(() => this.#socket.ping(), PROBE_MS).unref();
-  }
-
-  #resume(): void {
     clearInterval(this.#probe);
     this.#probe = undefined;
     this.#socket.resume();
