@@ -4,8 +4,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import { WebSocket } from 'ws';
 import { BUSYBOX } from './testing/cri.ts';
 import { isRunning, podManifest, sh, untilPod } from './testing/pods.ts';
 import { poll } from './testing/poll.ts';
@@ -143,6 +145,31 @@ test('attach -it to a container with a terminal: what is typed, what is seen, an
   second.type('echo "aga$((1+1))"; exit\n');
   assert.equal(await second.ended, 0);
   assert.match(second.seen(), /aga2/);
+});
+
+test('a program that reads no keys holds up its own client, not the daemon', options, async () => {
+  await startPod('deaf', { ...sh('stty raw -echo; echo deaf; sleep 100000'), stdin: true, tty: true });
+  const query = new URLSearchParams([
+    ...['sh', '-c', 'stty raw -echo; sleep 1; head -c 300000 | wc -c'].map((word) => ['command', word]),
+    ['tty', '1'],
+  ] as [string, string][]);
+  for (const target of [`/exec/default/deaf/main?${query}&input=1&output=1`, '/attach/default/deaf/main?input=1&output=1&tty=1']) {
+    const socket = new WebSocket(`ws://node${target}`, ['v5.channel.k8s.io'], {
+      createConnection: (() => net.connect(path.join(node.runDir, 'agent.sock'))) as never,
+    });
+    let output = '';
+    socket.on('message', (message: Buffer) => {
+      output += message.subarray(1);
+    });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
+    for (let i = 0; i < 300; i++) socket.send(Buffer.concat([Buffer.from([0]), Buffer.alloc(1000, 97)]));
+    // libuv would wait in write(2) on the terminal's master.
+    for (let i = 0; i < 5; i++) await node.cri.runtime.version({}, { timeoutMs: 3000 });
+    if (target.startsWith('/exec')) await poll('every key to be read', () => output.includes('300000'));
+    socket.terminate();
+    await closed;
+  }
 });
 
 test('attach without a terminal ends with the container, after its last word', options, async () => {

@@ -8,6 +8,8 @@ import { hasCode } from '../linux/errno.ts';
 
 export interface SessionCgroup {
   readonly cgroup: string;
+  /** SIGKILL to everything in it. */
+  kill(): Promise<void>;
   /** After the session. What a command left running that nobody killed stays, and goes with the container. */
   remove(options: { readonly killed: boolean }): Promise<void>;
 }
@@ -35,6 +37,7 @@ export function makeSessionCgroup(runDir: string, parent: string | undefined): S
   }
   return {
     cgroup,
+    kill: () => killAll(cgroup),
     remove: async ({ killed }) => {
       const gone = removeWhenEmpty(cgroup);
       // Nobody waits for children that end a moment after a command that ended by itself.
@@ -51,15 +54,22 @@ export async function endCutSessions(runDir: string): Promise<void> {
     names.map(async (name) => {
       const file = path.join(runDir, name);
       const cgroup = await fs.promises.readFile(file, 'utf8');
-      // Empty: it was not made yet.
-      if (path.basename(cgroup) === name)
-        await fs.promises.writeFile(path.join(cgroup, 'cgroup.kill'), '1').catch((error: unknown) => {
-          if (!hasCode(error, 'ENOENT')) throw error;
-        });
-      if (path.basename(cgroup) === name) await removeWhenEmpty(cgroup);
+      // Half written: it was not made yet.
+      if (path.basename(cgroup) === name) {
+        await killAll(cgroup);
+        await removeWhenEmpty(cgroup);
+      }
       await fs.promises.rm(file, { force: true });
     }),
   );
+}
+
+async function killAll(cgroup: string): Promise<void> {
+  try {
+    await fs.promises.writeFile(path.join(cgroup, 'cgroup.kill'), '1');
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  }
 }
 
 async function removeWhenEmpty(cgroup: string): Promise<void> {
