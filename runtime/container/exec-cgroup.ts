@@ -5,11 +5,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode } from '../linux/errno.ts';
+import { killCgroup } from '../process/process-tree.ts';
 
 export interface SessionCgroup {
   readonly cgroup: string;
-  /** SIGKILL to everything in it. */
-  kill(): Promise<void>;
   /** After the session. What a command left running that nobody killed stays, and goes with the container. */
   remove(options: { readonly killed: boolean }): Promise<void>;
 }
@@ -37,7 +36,6 @@ export function makeSessionCgroup(runDir: string, parent: string | undefined): S
   }
   return {
     cgroup,
-    kill: () => killAll(cgroup),
     remove: async ({ killed }) => {
       const gone = removeWhenEmpty(cgroup);
       // Nobody waits for children that end a moment after a command that ended by itself.
@@ -56,20 +54,14 @@ export async function endCutSessions(runDir: string): Promise<void> {
       const cgroup = await fs.promises.readFile(file, 'utf8');
       // Half written: it was not made yet.
       if (path.basename(cgroup) === name) {
-        await killAll(cgroup);
+        await killCgroup(cgroup).catch((error: unknown) => {
+          if (!hasCode(error, 'ENOENT')) throw error;
+        });
         await removeWhenEmpty(cgroup);
       }
       await fs.promises.rm(file, { force: true });
     }),
   );
-}
-
-async function killAll(cgroup: string): Promise<void> {
-  try {
-    await fs.promises.writeFile(path.join(cgroup, 'cgroup.kill'), '1');
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error;
-  }
 }
 
 async function removeWhenEmpty(cgroup: string): Promise<void> {

@@ -40,11 +40,6 @@ export async function withExec<T>(
       ...(killCgroup === undefined ? {} : { killCgroup }),
       ...(command.timeoutMs > 0 ? { timeoutMs: command.timeoutMs } : {}),
       signal: command.signal,
-    }).catch(async (error: unknown) => {
-      // A start that is cut short may have got as far as the command, and the command as far as children of its own.
-      killed = true;
-      await place?.kill();
-      throw error;
     });
     killed = false;
     const abort = () => {
