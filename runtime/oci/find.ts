@@ -1,5 +1,5 @@
 // Owns looking up what the OCI spec of a container of ours says beyond its ContainerSpec: who holds its namespaces, its names, its limits.
-import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
+import { NamespaceMode as Mode, SecurityProfile_ProfileType as ProfileType } from '../../cri-proto/gen/api.ts';
 import type { Container } from '../container/container.ts';
 import { planDeviceRules } from '../container/devices.ts';
 import { planResources } from '../container/resources.ts';
@@ -20,8 +20,9 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
   const pausePid = sandbox.record.pause?.pid;
   const options = config.linux?.securityContext?.namespaceOptions;
   const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
-  // The one profile that is served so far.
-  const profile = spec.process.seccomp === undefined ? undefined : planDefaultProfile(spec.process.capabilities.bounding);
+  // A compiled filter cannot be read back: only the default profile is known in words here.
+  const isDefault = config.linux?.securityContext?.seccomp?.profileType === ProfileType.RuntimeDefault;
+  const profile = spec.process.seccomp !== undefined && isDefault ? planDefaultProfile(spec.process.capabilities.bounding) : undefined;
   return planOciSpec(spec, {
     names: {
       containerName: config.metadata?.name ?? '',
