@@ -25,7 +25,7 @@ const skip =
 test('critest’s AppArmor specs pass', { skip, timeout: 2 * SUITE_MS }, (t) => (hasAppArmor || inGuest ? here(t) : inAGuest(t)));
 
 async function here(t: TestContext): Promise<void> {
-  const suite = await startSuite();
+  const suite = await startSuite('/busybox');
   try {
     const summary = await suite.run('AppArmor', ['-ginkgo.focus', 'AppArmor']);
     t.diagnostic(summary.text);

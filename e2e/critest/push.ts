@@ -1,11 +1,11 @@
-// `node push.ts REGISTRY DIRECTORY` pushes critest's images, by the distribution spec. A program of its own, because it must run in the
+// `node push.ts REGISTRY DIRECTORY [WORD]` pushes critest's images (those with the word in their name), by the distribution spec. A program of its own, because it must run in the
 // network namespace where the registry is.
 import fs from 'node:fs';
 import { digestOf, documentsOf } from './archive.ts';
 import { planImages } from './images.ts';
 import { ensurePrograms } from './programs.ts';
 
-const [registry = '', directory = ''] = process.argv.slice(2);
+const [registry = '', directory = '', word = ''] = process.argv.slice(2);
 
 async function put(url: URL | string, status: number, type: string, bytes: Buffer, method = 'PUT'): Promise<Headers> {
   const answer = await fetch(url, { method, body: new Uint8Array(bytes), headers: { 'content-type': type } });
@@ -25,7 +25,7 @@ async function pushBlob(base: string, bytes: Buffer): Promise<void> {
 const programs = await ensurePrograms();
 if ('missing' in programs) throw new Error(programs.missing);
 fs.mkdirSync(directory, { recursive: true });
-for (const image of planImages(programs, directory)) {
+for (const image of planImages(programs, directory).filter(({ repository }) => repository.includes(word))) {
   const base = `http://${registry}/v2/${image.repository}`;
   const { config, manifest, index, manifestType, indexType } = documentsOf(image);
   for (const bytes of [config, ...image.layers]) await pushBlob(base, bytes);

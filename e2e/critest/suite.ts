@@ -53,7 +53,8 @@ export interface Suite {
   destroy(): Promise<void>;
 }
 
-export async function startSuite(): Promise<Suite> {
+/** `images`: a word in the names of those that are needed. */
+export async function startSuite(images = ''): Promise<Suite> {
   const node = await TestNode.create();
   let registry: ChildProcess | undefined;
   const destroy = async () => {
@@ -77,6 +78,7 @@ export async function startSuite(): Promise<Suite> {
       path.join(import.meta.dirname, 'push.ts'),
       REGISTRY,
       path.join(node.dir, 'images'),
+      images,
     ]);
     await check(push, args, { timeoutMs: PUSH_MS });
   } catch (error) {
