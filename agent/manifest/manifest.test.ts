@@ -643,12 +643,12 @@ const badInputs: Row[] = [
     /not yet acted on; the pod runs without it/,
   ],
   [
-    'a localhost seccomp profile',
-    manifest({ spec: 'securityContext:\n  seccompProfile: {type: Localhost, localhostProfile: a.json}' }),
+    'a localhost seccomp profile elsewhere on the host',
+    manifest({ spec: 'securityContext:\n  seccompProfile: {type: Localhost, localhostProfile: ../a.json}' }),
     'refused',
     'spec.securityContext.seccompProfile.localhostProfile',
     11,
-    /system call filter/,
+    /must be a path below <root-dir>\/seccomp/,
   ],
 ];
 

@@ -193,10 +193,7 @@ export const podObjects: Readonly<Record<string, ObjectSchema>> = {
       windowsOptions: later('WindowsSecurityContextOptions'),
     },
   },
-  SeccompProfile: {
-    fields: { type: 'string' },
-    later: { localhostProfile: refused('string', 'the container would run without its system call filter') },
-  },
+  SeccompProfile: { fields: { type: 'string', localhostProfile: 'string' } },
   AppArmorProfile: {
     fields: { type: 'string' },
     later: { localhostProfile: refused('string', 'the container would run without its profile') },

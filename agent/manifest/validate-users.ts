@@ -17,10 +17,11 @@ export function validateUsers(context: V1PodSecurityContext | V1SecurityContext,
       report(`${path}.supplementalGroups[${index}]`, checkId(group));
   }
   const { seccompProfile } = context;
-  // A Localhost profile is refused by the schema, with its reason, through localhostProfile.
   if (seccompProfile)
     report(`${path}.seccompProfile.type`, checkOneOf(seccompProfile.type ?? '', ['RuntimeDefault', 'Unconfined', 'Localhost']));
-  if (seccompProfile?.type === 'Localhost' && !seccompProfile.localhostProfile) {
-    report(`${path}.seccompProfile.localhostProfile`, 'type Localhost needs the name of a profile here');
-  }
+  const file = seccompProfile?.localhostProfile;
+  if (seccompProfile?.type === 'Localhost' && !file)
+    report(`${path}.seccompProfile.localhostProfile`, 'type Localhost needs the name of a profile here, below <root-dir>/seccomp');
+  else if (file && (file.startsWith('/') || file.split('/').includes('..')))
+    report(`${path}.seccompProfile.localhostProfile`, `"${file}" must be a path below <root-dir>/seccomp, without ".."`);
 }

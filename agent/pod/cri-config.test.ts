@@ -163,8 +163,8 @@ test('a group without a user takes the user of the image beside it', () => {
   const pod = makePod('Always', ['c'], { securityContext: { runAsGroup: 5 } });
   const container = pod.spec?.containers[0];
   assert.ok(container);
-  assert.equal(planContainerSecurity(pod, container, { username: 'www' }).runAsUsername, 'www');
-  assert.equal(planContainerSecurity(pod, container, { username: '', uid: 7n }).runAsUser?.value, 7n);
+  assert.equal(planContainerSecurity(pod, container, { username: 'www' }, '/s').runAsUsername, 'www');
+  assert.equal(planContainerSecurity(pod, container, { username: '', uid: 7n }, '/s').runAsUser?.value, 7n);
 });
 
 test('runAsNonRoot refuses what would run as root', () => {
@@ -182,4 +182,10 @@ test('runAsNonRoot refuses what would run as root', () => {
     if (refused === undefined) assert.equal(problem, undefined);
     else assert.match(problem ?? '', refused);
   }
+});
+
+test('a Localhost profile is a file below the node’s seccomp directory', () => {
+  const pod = makePod('Always', ['c'], { securityContext: { seccompProfile: { type: 'Localhost', localhostProfile: 'audit/a.json' } } });
+  const { seccomp } = planContainerSecurity(pod, pod.spec!.containers[0]!, { username: '' }, '/var/lib/tskubelet/seccomp');
+  assert.equal(seccomp?.localhostRef, '/var/lib/tskubelet/seccomp/audit/a.json');
 });

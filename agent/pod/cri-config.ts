@@ -16,7 +16,7 @@ import type { DesiredPod } from '../source/source.ts';
 import { planDns, type ResolvConf } from './dns.ts';
 import { computeHostname } from './hosts.ts';
 import * as labels from './labels.ts';
-import { containerLogPath, hostsPath, type NodePaths, podLogDir } from './paths.ts';
+import { containerLogPath, hostsPath, type NodePaths, podLogDir, seccompDir } from './paths.ts';
 import { type ImageUser, planContainerSecurity, planSandboxSecurity } from './security.ts';
 import { renderMappings, type UserRange } from './user-range.ts';
 
@@ -123,7 +123,7 @@ export function planContainerConfig(input: ContainerInput): ContainerConfig {
     tty: container.tty ?? false,
     linux: {
       resources: planContainerResources(pod, container, node.memoryBytes),
-      securityContext: planContainerSecurity(pod, container, { ...input.imageUser, users: input.users }),
+      securityContext: planContainerSecurity(pod, container, { ...input.imageUser, users: input.users }, seccompDir(node.paths)),
     },
   });
 }

@@ -18,6 +18,9 @@ export const podDir = ({ podsDir }: NodePaths, uid: string) => path.join(podsDir
 
 export const hostsPath = (paths: NodePaths, uid: string) => path.join(podDir(paths, uid), 'etc-hosts');
 
+/** Where localhostProfile names a file, as below the kubelet's own root directory. */
+export const seccompDir = ({ podsDir }: NodePaths) => path.join(podsDir, '../seccomp');
+
 /** plugin: "kubernetes.io/empty-dir"; the kubelet writes ~ for the slash. */
 export const volumePath = (paths: NodePaths, uid: string, plugin: string, volume: string) =>
   path.join(podDir(paths, uid), 'volumes', plugin.replaceAll('/', '~'), volume);

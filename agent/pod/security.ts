@@ -1,4 +1,5 @@
 // Owns the security part of CRI configs: what a pod's and a container's securityContext say together. Pure.
+import path from 'node:path';
 import type { V1Container, V1Pod, V1SeccompProfile, V1SecurityContext } from '@kubernetes/client-node';
 import {
   type DeepPartial,
@@ -42,7 +43,9 @@ export function planNamespaces(pod: V1Pod, users: UserRange | undefined): DeepPa
 
 // Where a kubelet without seccompDefault leaves a container unfiltered, here the runtime's default profile holds unless the manifest
 // says Unconfined: what a workload gets without asking is the safer of the two. A privileged container is not filtered.
-function planSeccomp(profile: V1SeccompProfile | undefined, privileged: boolean): DeepPartial<SecurityProfile> {
+function planSeccomp(profile: V1SeccompProfile | undefined, privileged: boolean, seccompDir: string): DeepPartial<SecurityProfile> {
+  if (profile?.type === 'Localhost')
+    return { profileType: ProfileType.Localhost, localhostRef: path.join(seccompDir, profile.localhostProfile ?? '') };
   const unconfined = profile === undefined ? privileged : profile.type === 'Unconfined';
   return { profileType: unconfined ? ProfileType.Unconfined : ProfileType.RuntimeDefault };
 }
@@ -110,6 +113,7 @@ export function planContainerSecurity(
   pod: V1Pod,
   container: V1Container,
   image: ContainerUsers,
+  seccompDir: string,
 ): DeepPartial<LinuxContainerSecurityContext> {
   const { runAsUser, runAsGroup, seccompProfile } = effective(pod, container);
   const own = container.securityContext ?? {};
@@ -134,6 +138,6 @@ export function planContainerSecurity(
     noNewPrivs: own.allowPrivilegeEscalation === false,
     maskedPaths: privileged ? [] : [...MASKED_PATHS],
     readonlyPaths: privileged ? [] : [...READONLY_PATHS],
-    seccomp: planSeccomp(seccompProfile, privileged),
+    seccomp: planSeccomp(seccompProfile, privileged, seccompDir),
   };
 }

@@ -4,8 +4,7 @@ import type { Resources } from '../cgroup/cgroup.ts';
 import { invalidArgument } from '../errors.ts';
 import { hasCode } from '../linux/errno.ts';
 
-/** Zero, empty and absent fields mean "leave as it is" in CRI. */
-/** `more`: files of cgroup2 besides those of the request, which win. */
+/** Zero, empty and absent fields mean "leave as it is" in CRI. `more`: files of cgroup2 besides those of the request, which win. */
 export function planResources(cri: LinuxContainerResources | undefined, more: Readonly<Record<string, string>> = {}): Resources {
   if (cri === undefined) return planUnified(more);
   const hugepages = cri.hugepageLimits.map(({ pageSize, limit }) => [pageSize, limit] as const);

@@ -12,15 +12,16 @@ import { CriError, failedPrecondition, invalidArgument, renderError } from '../e
 import { hasCode } from '../linux/errno.ts';
 import type { Container } from './container.ts';
 import { checkResources, mergeResources } from './merge-resources.ts';
+import type { ContainerRecord } from './record.ts';
 import { planResources } from './resources.ts';
 
 export async function updateContainer(context: RuntimeContext, container: Container, asked: LinuxContainerResources): Promise<void> {
-  const { id, state, config, cgroupPath } = container.record;
+  const { id, state, config, cgroupPath, unified } = container.record;
   if (state !== 'created' && state !== 'running')
     throw failedPrecondition(`container ${id} is ${state}: only a created or running container can be updated`);
   checkResources(asked);
   const resources = mergeResources(config.linux?.resources, asked);
-  const plan = checkedPlan(context, resources);
+  const plan = checkedPlan(context, resources, unified);
   if (state === 'running' && cgroupPath !== '') {
     await changeCgroup(context.cgroups.host, cgroupPath, plan).catch((error: unknown) => {
       throw refusedByKernel(error) ? invalidArgument(`update container ${id.slice(0, 12)}`, error) : error;
@@ -32,9 +33,9 @@ export async function updateContainer(context: RuntimeContext, container: Contai
 }
 
 /** What the values contradict, and what this host has no such page size or file for, is the request's mistake. */
-function checkedPlan({ cgroups }: RuntimeContext, resources: LinuxContainerResources): CgroupPlan {
+function checkedPlan({ cgroups }: RuntimeContext, resources: LinuxContainerResources, unified: ContainerRecord['unified']): CgroupPlan {
   try {
-    return planCgroup(planResources(resources), cgroups.host);
+    return planCgroup(planResources(resources, unified), cgroups.host);
   } catch (error) {
     throw error instanceof CriError ? error : invalidArgument(renderError(error));
   }
