@@ -122,3 +122,20 @@ function settled(before: readonly number[]): number[] | undefined {
     throw new Error(`${processes.length} processes, ${before.length} before: ${words.join(' | ').replaceAll('\0', ' ')}`);
   return processes;
 }
+
+test('a session that a killed daemon had open is ended by the next one, which opens new ones', options, async () => {
+  node.addManifest('cut.yaml', podManifest('cut', sh('trap "exit 0" TERM; sleep 100000 & wait')));
+  await untilPod(node, 'cut', isRunning);
+  const client = node.tskubelet(['exec', 'cut', '--', 'sh', '-c', 'setsid sleep 765 & sleep 765']);
+  const sleeps = () => {
+    const isSleep = (pid: number) =>
+      fs.existsSync(`/proc/${pid}`) && fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8') === 'sleep\x00765\x00';
+    return [...new Set(node.processes())].filter(isSleep).length;
+  };
+  await poll('both', () => sleeps() === 2);
+  await node.stop('SIGKILL');
+  assert.equal((await client).code, 125);
+  await node.start('node');
+  assert.equal(sleeps(), 0);
+  assert.equal((await node.tskubelet(['exec', 'cut', '--', 'echo', 'again'])).stdout, 'again\n');
+});
