@@ -1,5 +1,5 @@
-// `node push.ts REGISTRY DIRECTORY [WORD]` pushes critest's images (those with the word in their name), by the distribution spec. A program of its own, because it must run in the
-// network namespace where the registry is.
+// `node push.ts REGISTRY DIRECTORY [WORD]` pushes critest's images (those with the word in their name), by the distribution spec.
+// A program of its own, because it must run in the network namespace where the registry is.
 import fs from 'node:fs';
 import { digestOf, documentsOf } from './archive.ts';
 import { planImages } from './images.ts';

@@ -115,7 +115,8 @@ async function runSpecs(node: TestNode, name: string, flags: readonly string[]):
   const [command, args] = node.inside([
     peer.path,
     ...['-runtime-endpoint', endpoint, '-image-endpoint', endpoint],
-    ...['-ginkgo.no-color', '-ginkgo.seed', '1', '-ginkgo.json-report', report, '-parallel', `${SPECS_AT_ONCE}`],
+    ...['-ginkgo.no-color', '-ginkgo.seed', '1', '-ginkgo.json-report', report],
+    ...(SPECS_AT_ONCE > 1 ? ['-parallel', `${SPECS_AT_ONCE}`] : []),
     ...flags,
   ]);
   const started = performance.now();
