@@ -60,7 +60,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   attach: {
     usage: 'attach [-i] [-t] POD',
     help: "a running container's own output and, with -i, its input",
-    details: ['Ends with the container; when this command ends first the container goes on.'],
+    details: [
+      'Ends with the container; when this command ends first the container goes on.',
+      'With -it every key goes to the container, Ctrl-C too: close the terminal to leave.',
+    ],
     flags: ['namespace', 'container', 'stdin', 'tty'],
     run: async (invocation) => (await import('./attach.ts')).attach(invocation),
   },

@@ -80,8 +80,8 @@ async function start(spec: ExecSpec, options: Parameters<typeof startExec>[1]): 
   try {
     return await startExec(spec, options);
   } catch (error) {
-    if (error instanceof ProgramError && error.exitCode === 127) throw notFound(`exec ${spec.process.args[0]}`, error);
-    if (error instanceof ProgramError && error.exitCode === 126) throw permissionDenied(`exec ${spec.process.args[0]}`, error);
+    if (error instanceof ProgramError && error.exitCode === 127) throw notFound(error.message);
+    if (error instanceof ProgramError && error.exitCode === 126) throw permissionDenied(error.message);
     throw error;
   }
 }

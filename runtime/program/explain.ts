@@ -10,6 +10,7 @@ function renderValue(op: Op, index: number, program: Program): string {
   const value: Value = op.args[index] ?? 0;
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'object') return 'ref' in value ? `$${slotName(program, value.ref)}` : value.shows;
+  if (op.name === 'umask') return `0${value.toString(8)}`;
   return renderFlags(op.name, index, value) ?? String(value);
 }
 

@@ -31,7 +31,9 @@ const quoted = (path: string) => JSON.stringify(path);
 function mountOf(config: ContainerConfig, call: string): string | undefined {
   const taken = config.mounts.find(
     ({ hostPath, containerPath }) =>
-      call.includes(quoted(hostPath)) || call.includes(quoted(containerPath)) || call.includes(`$${hostPath},`),
+      call.includes(quoted(containerPath)) ||
+      // An image volume has no host path, and "" is an argument of many calls.
+      (hostPath !== '' && (call.includes(quoted(hostPath)) || call.includes(`$${hostPath},`))),
   );
   return taken === undefined ? undefined : `mounts ${taken.containerPath}`;
 }
