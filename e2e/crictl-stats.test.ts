@@ -3,15 +3,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
-import { ensurePeer } from './peers/build.ts';
+import { test } from 'node:test';
 import { BUSYBOX, namespaceOf } from './testing/cri.ts';
-import { Crictl, type Running, shell } from './testing/crictl.ts';
+import { type Crictl, crictlTests, type Running, shell } from './testing/crictl.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import type { TestNode } from './testing/test-node.ts';
 
-const peer = await ensurePeer('crictl');
-const options = { timeout: 90_000, skip: 'missing' in peer && peer.missing };
 const MEBIBYTE = 1 << 20;
 /** Half a core in small turns, 20 MiB on disk, then idle memory; no trap needed: it is killed. */
 const WORK = shell(
@@ -22,18 +19,14 @@ let node: TestNode;
 let crictl: Crictl;
 let busy: Running;
 
-before(async () => {
-  if ('missing' in peer) return;
-  node = await TestNode.create();
-  await node.start('runtime');
-  crictl = new Crictl(peer.path, node);
-  await crictl.call('pull', BUSYBOX);
-  busy = await crictl.startPod('busy', { ...WORK, linux: { resources: { memory_limit_in_bytes: 64 * MEBIBYTE, cpu_shares: 512 } } });
-});
-after(async () => {
-  if (options.skip === false) await crictl?.try(['rmp', '--all', '--force']);
-  await node?.destroy();
-});
+const { options } = await crictlTests(
+  async (startedCrictl, startedNode) => {
+    crictl = startedCrictl;
+    node = startedNode;
+    busy = await crictl.startPod('busy', { ...WORK, linux: { resources: { memory_limit_in_bytes: 64 * MEBIBYTE, cpu_shares: 512 } } });
+  },
+  { keepPods: true },
+);
 
 interface Value {
   readonly value: string;

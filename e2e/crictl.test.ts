@@ -2,31 +2,20 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
-import { ensurePeer } from './peers/build.ts';
+import { test } from 'node:test';
 import { BUSYBOX, namespaceOf } from './testing/cri.ts';
-import { Crictl, shell } from './testing/crictl.ts';
+import { type Crictl, crictlTests, shell } from './testing/crictl.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import type { TestNode } from './testing/test-node.ts';
 
 const NODE = 'localhost/node:host';
 
-const peer = await ensurePeer('crictl');
-const options = { timeout: 90_000, skip: 'missing' in peer && peer.missing };
 let node: TestNode;
 let crictl: Crictl;
-
-before(async () => {
-  if ('missing' in peer) return;
-  node = await TestNode.create();
-  await node.start('runtime');
-  crictl = new Crictl(peer.path, node);
-  await crictl.call('pull', BUSYBOX);
+const { options } = await crictlTests((startedCrictl, startedNode) => {
+  crictl = startedCrictl;
+  node = startedNode;
 });
-afterEach(async () => {
-  if (options.skip === false) await crictl.call('rmp', '--all', '--force');
-});
-after(() => node?.destroy());
 
 interface ContainerInspection {
   readonly status: {

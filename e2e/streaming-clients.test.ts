@@ -3,50 +3,26 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
-import { ensurePeer } from './peers/build.ts';
-import { check, type Outcome, run } from './testing/command.ts';
-import { BUSYBOX } from './testing/cri.ts';
-import { Crictl, shell } from './testing/crictl.ts';
+import { test } from 'node:test';
+import { check } from './testing/command.ts';
+import { type Crictl, crictlTests, shell } from './testing/crictl.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import type { TestNode } from './testing/test-node.ts';
 
-const peer = await ensurePeer('crictl');
-const options = { timeout: 90_000, skip: 'missing' in peer && peer.missing };
 const PORT = 24_831;
 let node: TestNode;
 let crictl: Crictl;
-let certificate: readonly string[];
-
-before(async () => {
-  if ('missing' in peer) return;
-  node = await TestNode.create();
-  const [cert, key] = [path.join(node.dir, 'tls.crt'), path.join(node.dir, 'tls.key')];
-  certificate = ['--tls-ca', cert, '--tls-cert', cert, '--tls-key', key];
-  await check('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-subj', '/CN=localhost'],
-    ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert],
-  ]);
-  await node.start('runtime');
-  crictl = new Crictl(peer.path, node);
-  await crictl.call('pull', BUSYBOX);
+const { options } = await crictlTests((startedCrictl, startedNode) => {
+  crictl = startedCrictl;
+  node = startedNode;
 });
-afterEach(async () => {
-  if (options.skip === false) await crictl.call('rmp', '--all', '--force');
-});
-after(() => node?.destroy());
 
-function inside(args: readonly string[]): [string, string[]] {
-  return node.inside(crictl.commandLine(args));
-}
-
-function runInside(args: readonly string[]): Promise<Outcome> {
-  const [command, all] = inside(args);
-  return run(command, all);
-}
-
-async function runningIn(container: string, command: string): Promise<boolean> {
-  return (await crictl.call('exec', '-s', container, 'ps', '-o', 'args')).split('\n').some((line) => line.includes(command));
+/** What busybox's httpd of the pods here serves, through a forwarded port. */
+async function reachesPage(port: string): Promise<void> {
+  await poll('the page', async () => {
+    const { stdout } = await node.inNetwork(['busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${port}/x`]);
+    return stdout === 'hello\n';
+  });
 }
 
 /** The daemon runs behind nsenter, which execs it: one pid. */
@@ -64,7 +40,15 @@ function daemonFds(): string[] {
 for (const transport of ['spdy', 'websocket'] as const) {
   test(`the end of an output waits for a pager, over ${transport}`, options, async () => {
     const { container } = await crictl.startPod(`pager-${transport}`, shell('exec sleep 1000'));
-    const [command, args] = inside(['exec', '--transport', transport, container, 'sh', '-c', 'head -c 20000000 /dev/zero; echo; echo end']);
+    const [command, args] = crictl.inside([
+      'exec',
+      '--transport',
+      transport,
+      container,
+      'sh',
+      '-c',
+      'head -c 20000000 /dev/zero; echo; echo end',
+    ]);
     const client = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
     let bytes = 0;
     let tail = '';
@@ -81,18 +65,18 @@ for (const transport of ['spdy', 'websocket'] as const) {
 
   test(`an exec that does not read its input ends with its client, over ${transport}`, options, async () => {
     const { container } = await crictl.startPod(`deaf-${transport}`, shell('exec sleep 1000'));
-    const [command, args] = inside(['exec', '--transport', transport, '-i', container, 'sleep', '432']);
+    const [command, args] = crictl.inside(['exec', '--transport', transport, '-i', container, 'sleep', '432']);
     const client = spawn(command, args, { stdio: ['pipe', 'ignore', 'ignore'] });
     client.stdin.on('error', () => undefined);
     client.stdin.write(Buffer.alloc(32 << 20));
-    await poll('the command', () => runningIn(container, 'sleep 432'));
+    await poll('the command', () => crictl.isRunning(container, 'sleep 432'));
     await poll('its input to be full', async () => {
       const before = client.stdin.writableLength;
       await new Promise((resolve) => setTimeout(resolve, 300));
       return before === client.stdin.writableLength;
     });
     client.kill('SIGKILL');
-    await poll('its end', async () => !(await runningIn(container, 'sleep 432')));
+    await poll('its end', async () => !(await crictl.isRunning(container, 'sleep 432')));
   });
 
   test(`port-forward over ${transport} reaches a pod in the host's network`, options, async () => {
@@ -102,25 +86,13 @@ for (const transport of ['spdy', 'websocket'] as const) {
     fs.writeFileSync(podFile, JSON.stringify({ ...pod, linux: { security_context: { namespace_options: { network: 2 } } } }));
     const sandbox = await crictl.call('runp', podFile);
     await crictl.call('start', await crictl.call('create', sandbox, containerFile, podFile));
-    const [command, args] = inside(['port-forward', '--transport', transport, sandbox, '0:8099']);
-    const client = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-    try {
-      let output = '';
-      client.stdout.on('data', (chunk: Buffer) => {
-        output += chunk;
-      });
-      const port = await poll('the local port', () => /Forwarding from 127\.0\.0\.1:(\d+)/.exec(output)?.[1]);
-      const [fetch, fetchArgs] = node.inside(['busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${port}/x`]);
-      await poll('the page', async () => (await run(fetch, fetchArgs)).stdout === 'hello\n');
-    } finally {
-      client.kill('SIGKILL');
-    }
+    await crictl.withForward(['--transport', transport, sandbox, '0:8099'], reachesPage);
   });
 }
 
 test('sessions that are killed at random leave no descriptor, no process', options, async () => {
   const { container } = await crictl.startPod('many', shell('exec sleep 1000'));
-  await runInside(['exec', container, 'true']);
+  await crictl.tryInside(['exec', container, 'true']);
   const before = daemonFds().length;
   const kinds = [
     ['exec', 'sleep', '876'],
@@ -132,7 +104,7 @@ test('sessions that are killed at random leave no descriptor, no process', optio
     Array.from({ length: 24 }, async (_, index) => {
       const [flags, ...words] = kinds[index % kinds.length] ?? kinds[0];
       const transport = index % 8 < 4 ? 'spdy' : 'websocket';
-      const [command, args] = inside([...flags.split(' '), '--transport', transport, container, ...words]);
+      const [command, args] = crictl.inside([...flags.split(' '), '--transport', transport, container, ...words]);
       const client = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] });
       client.stdin.on('error', () => undefined);
       const ended = new Promise((resolve) => client.once('exit', resolve));
@@ -151,9 +123,14 @@ test('sessions that are killed at random leave no descriptor, no process', optio
 });
 
 test('flags say where streams are served, and that over TLS', options, async () => {
+  const [cert, key] = [path.join(node.dir, 'tls.crt'), path.join(node.dir, 'tls.key')];
+  await check('openssl', [
+    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1', '-subj', '/CN=localhost'],
+    ...['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', cert],
+  ]);
+  const certificate = ['--tls-ca', cert, '--tls-cert', cert, '--tls-key', key];
+  const tls = ['--streaming-tls-cert-file', cert, '--streaming-tls-private-key-file', key];
   await node.stop();
-  const [, cert, , , , key] = certificate;
-  const tls = ['--streaming-tls-cert-file', cert ?? '', '--streaming-tls-private-key-file', key ?? ''];
   await node.start('runtime', { flags: ['--streaming-address', '0.0.0.0', '--streaming-port', String(PORT), ...tls] });
   try {
     const { sandbox, container } = await crictl.startPod(
@@ -163,23 +140,11 @@ test('flags say where streams are served, and that over TLS', options, async () 
     const { url } = await node.cri.runtime.exec({ containerId: container, cmd: ['true'], stdout: true });
     assert.ok(url.startsWith(`https://127.0.0.1:${PORT}/exec/`), url);
     for (const transport of ['spdy', 'websocket']) {
-      const trusted = await runInside(['exec', '--transport', transport, ...certificate, container, 'echo', 'over TLS']);
+      const trusted = await crictl.tryInside(['exec', '--transport', transport, ...certificate, container, 'echo', 'over TLS']);
       assert.deepEqual([trusted.stdout, trusted.code], ['over TLS\n', 0], trusted.stderr);
-      const stranger = await runInside(['exec', '--transport', transport, ...certificate, '--tls-sni', 'other', container, 'true']);
+      const stranger = await crictl.tryInside(['exec', '--transport', transport, ...certificate, '--tls-sni', 'other', container, 'true']);
       assert.match(stranger.stderr, /certificate is valid for localhost, not other/);
-      const [command, args] = inside(['port-forward', '--transport', transport, ...certificate, sandbox, '0:81']);
-      const client = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-      try {
-        let output = '';
-        client.stdout.on('data', (chunk: Buffer) => {
-          output += chunk;
-        });
-        const port = await poll('the local port', () => /Forwarding from 127\.0\.0\.1:(\d+)/.exec(output)?.[1]);
-        const [fetch, fetchArgs] = node.inside(['busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${port}/x`]);
-        await poll('the page', async () => (await run(fetch, fetchArgs)).stdout === 'hello\n');
-      } finally {
-        client.kill('SIGKILL');
-      }
+      await crictl.withForward(['--transport', transport, ...certificate, sandbox, '0:81'], reachesPage);
     }
   } finally {
     await node.stop();

@@ -1,86 +1,44 @@
 // Exec, attach and port-forward through the real crictl, over SPDY and over WebSocket.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, afterEach, before, test } from 'node:test';
-import { ensurePeer } from './peers/build.ts';
-import { type Outcome, run } from './testing/command.ts';
-import { BUSYBOX, outputOf } from './testing/cri.ts';
-import { Crictl, shell } from './testing/crictl.ts';
+import { test } from 'node:test';
+import { outputOf } from './testing/cri.ts';
+import { type Crictl, crictlTests, shell } from './testing/crictl.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import { onTerminal as startOnTerminal } from './testing/terminal.ts';
+import type { TestNode } from './testing/test-node.ts';
 
-const peer = await ensurePeer('crictl');
-const options = { timeout: 90_000, skip: 'missing' in peer && peer.missing };
 let node: TestNode;
 let crictl: Crictl;
-
-before(async () => {
-  if ('missing' in peer) return;
-  node = await TestNode.create();
-  await node.start('runtime');
-  crictl = new Crictl(peer.path, node);
-  await crictl.call('pull', BUSYBOX);
+const { options } = await crictlTests((startedCrictl, startedNode) => {
+  crictl = startedCrictl;
+  node = startedNode;
 });
-afterEach(async () => {
-  if (options.skip === false) await crictl.call('rmp', '--all', '--force');
-});
-after(() => node?.destroy());
 
-/** The streaming URL is on the node's own loopback. */
-function inside(args: readonly string[]): [string, string[]] {
-  return node.inside(crictl.commandLine(args));
-}
-
-function runInside(args: readonly string[], input?: string): Promise<Outcome> {
-  const [command, all] = inside(args);
-  return run(command, all, input === undefined ? {} : { input });
-}
-
-/** A program on a real terminal of its own: script(1) makes the pty. */
-function onTerminal(args: readonly string[]): {
-  child: ChildProcess;
-  seen: () => string;
-  type: (text: string) => void;
-  ended: Promise<number>;
-} {
-  const [command, all] = inside(args);
-  const line = [command, ...all].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
-  const child = spawn('script', ['-qec', `stty rows 31 cols 101; ${line}`, '/dev/null'], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let output = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += chunk;
-  });
-  const ended = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? -1)));
-  return { child, seen: () => output, type: (text) => child.stdin.write(text), ended };
-}
-
-/** Processes in the container that run this command. */
-async function runningIn(container: string, command: string): Promise<boolean> {
-  return (await crictl.call('exec', '-s', container, 'ps', '-o', 'args')).split('\n').some((line) => line.includes(command));
-}
+const onTerminal = (args: readonly string[]) => startOnTerminal(crictl.inside(args));
 
 for (const transport of ['spdy', 'websocket'] as const) {
   const exec = (...args: string[]) => ['exec', '--transport', transport, ...args];
 
   test(`exec over ${transport}: streams apart, exit codes, stdin to its end, every byte`, options, async () => {
     const { container } = await crictl.startPod(`exec-${transport}`, shell('exec sleep 1000'));
-    const plain = await runInside(exec(container, 'sh', '-c', 'echo out; echo err >&2'));
+    const plain = await crictl.tryInside(exec(container, 'sh', '-c', 'echo out; echo err >&2'));
     assert.deepEqual([plain.code, plain.stdout, plain.stderr], [0, 'out\n', 'err\n']);
-    const failed = await runInside(exec(container, 'sh', '-c', 'echo last words; exit 7'));
+    const failed = await crictl.tryInside(exec(container, 'sh', '-c', 'echo last words; exit 7'));
     assert.equal(failed.stdout, 'last words\n');
     assert.match(failed.stderr, /exit (code|status) 7|terminated with.* 7/);
-    const missing = await runInside(exec(container, 'nosuch'));
+    const missing = await crictl.tryInside(exec(container, 'nosuch'));
     assert.match(missing.stderr, /executable file not found in \$PATH/);
 
     const big = randomBytes(3 << 20).toString('base64');
-    const echoed = await runInside(exec('-i', container, 'cat'), big);
+    const echoed = await crictl.tryInside(exec('-i', container, 'cat'), { input: big });
     assert.ok(echoed.stdout === big, `${echoed.stdout.length} of ${big.length} characters came back: ${echoed.stderr}`);
-    const counted = await runInside(exec('-i', container, 'sh', '-c', 'wc -c; echo after the end'), 'twelve bytes');
+    const counted = await crictl.tryInside(exec('-i', container, 'sh', '-c', 'wc -c; echo after the end'), { input: 'twelve bytes' });
     assert.equal(counted.stdout.replace(/^ */, ''), '12\nafter the end\n');
-    const lot = await runInside(exec(container, 'sh', '-c', 'head -c 5000000 /dev/zero; echo done >&2'));
+    const lot = await crictl.tryInside(exec(container, 'sh', '-c', 'head -c 5000000 /dev/zero; echo done >&2'));
     assert.deepEqual([lot.stdout.length, lot.stderr], [5_000_000, 'done\n']);
   });
 
@@ -90,20 +48,20 @@ for (const transport of ['spdy', 'websocket'] as const) {
     terminal.type('stty size; tty; echo "is$((1+1))" >/dev/tty\n');
     await poll('the answers', () => /31 101\r\n[\s\S]*\/dev\/pts\/0\r\n[\s\S]*is2/.test(terminal.seen()) || undefined);
     terminal.type('sleep 321\n');
-    await poll('the sleep', () => runningIn(container, 'sleep 321'));
+    await poll('the sleep', () => crictl.isRunning(container, 'sleep 321'));
     terminal.type('\u0003');
-    await poll('its interruption', async () => !(await runningIn(container, 'sleep 321')));
+    await poll('its interruption', async () => !(await crictl.isRunning(container, 'sleep 321')));
     terminal.type('exit 5\n');
     assert.notEqual(await terminal.ended, 0);
   });
 
   test(`exec over ${transport} whose client is killed ends with everything that it started`, options, async () => {
     const { container } = await crictl.startPod(`gone-${transport}`, shell('exec sleep 1000'));
-    const [command, args] = inside(exec('-i', container, 'sh', '-c', 'setsid sleep 654 & sleep 655'));
+    const [command, args] = crictl.inside(exec('-i', container, 'sh', '-c', 'setsid sleep 654 & sleep 655'));
     const client = spawn(command, args, { stdio: ['pipe', 'ignore', 'ignore'] });
-    await poll('both', async () => (await runningIn(container, 'sleep 654')) && (await runningIn(container, 'sleep 655')));
+    await poll('both', async () => (await crictl.isRunning(container, 'sleep 654')) && (await crictl.isRunning(container, 'sleep 655')));
     client.kill('SIGKILL');
-    await poll('their end', async () => !(await runningIn(container, 'sleep 65')));
+    await poll('their end', async () => !(await crictl.isRunning(container, 'sleep 65')));
   });
 
   test(`attach over ${transport} sees what comes, types, and leaves the container alone`, options, async () => {
@@ -112,7 +70,7 @@ for (const transport of ['spdy', 'websocket'] as const) {
       stdin: true,
       stdin_once: true,
     });
-    const [command, args] = inside(['attach', '--transport', transport, '-i', container]);
+    const [command, args] = crictl.inside(['attach', '--transport', transport, '-i', container]);
     const client = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let out = '';
     let err = '';
@@ -159,43 +117,20 @@ for (const transport of ['spdy', 'websocket'] as const) {
         'mkdir /www; head -c 300000 /dev/zero >/www/big; echo hello >/www/small; httpd -p 127.0.0.1:81 -h /www; exec httpd -f -p [::1]:82 -h /www',
       ),
     });
-    const forward = async (remote: number) => {
-      const [command, args] = inside(['port-forward', '--transport', transport, sandbox, `0:${remote}`]);
-      const client = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-      let output = '';
-      client.stdout.on('data', (chunk: Buffer) => {
-        output += chunk;
-      });
-      client.stderr.on('data', (chunk: Buffer) => {
-        output += chunk;
-      });
-      const port = await poll('the local port', () => /Forwarding from 127\.0\.0\.1:(\d+)/.exec(output)?.[1]);
-      return { client, port, output: () => output };
-    };
-    const fetch = (port: string, file: string) => {
-      const [command, args] = node.inside(['busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${port}/${file}`]);
-      return run(command, args);
-    };
-    for (const remote of [81, 82]) {
-      const { client, port } = await forward(remote);
-      try {
+    const fetch = (port: string, file: string) => node.inNetwork(['busybox', 'wget', '-q', '-O', '-', `http://127.0.0.1:${port}/${file}`]);
+    for (const remote of [81, 82])
+      await crictl.withForward(['--transport', transport, sandbox, `0:${remote}`], async (port) => {
         await poll('the server', async () => (await fetch(port, 'small')).stdout === 'hello\n');
         const many = await Promise.all(Array.from({ length: 8 }, () => fetch(port, 'big')));
         assert.deepEqual(
           many.map(({ stdout }) => stdout.length),
           many.map(() => 300_000),
         );
-      } finally {
-        client.kill('SIGKILL');
-      }
-    }
-    const closed = await forward(83);
-    try {
-      await fetch(closed.port, 'small');
-      await poll('the refusal', () => /ECONNREFUSED|connection refused/i.test(closed.output()));
-    } finally {
-      closed.client.kill('SIGKILL');
-    }
+      });
+    await crictl.withForward(['--transport', transport, sandbox, '0:83'], async (port, output) => {
+      await fetch(port, 'small');
+      await poll('the refusal', () => /ECONNREFUSED|connection refused/i.test(output()));
+    });
   });
 }
 
@@ -226,10 +161,7 @@ test('a streaming URL works once, and says what it wants', options, async () => 
   const { cri } = node;
   const { url } = await cri.runtime.exec({ containerId: container, cmd: ['true'], stdout: true });
   assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[\w-]{32}$/);
-  const get = async (address: string) => {
-    const [command, args] = node.inside(['busybox', 'wget', '-S', '-O', '-', address]);
-    return (await run(command, args)).stderr;
-  };
+  const get = async (address: string) => (await node.inNetwork(['busybox', 'wget', '-S', '-O', '-', address])).stderr;
   assert.match(await get(url), /400 Bad Request/);
   assert.match(await get(url.replace(/exec\/.*/, 'other')), /404 Not Found/);
   const refused = async (request: Parameters<typeof cri.runtime.exec>[0]) =>
