@@ -76,7 +76,6 @@ export const COMMAND_FLAGS = {
 
 const FLAGS = { ...NODE_FLAGS, ...COMMAND_FLAGS } as const;
 
-export type NodeFlag = keyof typeof NODE_FLAGS;
 export type CommandFlag = keyof typeof COMMAND_FLAGS;
 
 /** Flags that the design has and a later version serves: refused by name, so that nobody believes them to work. */

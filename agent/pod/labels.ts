@@ -7,7 +7,6 @@ export const CONTAINER_NAME = 'io.kubernetes.container.name';
 
 export const CONFIG_HASH = 'kubernetes.io/config.hash';
 export const CONFIG_SOURCE = 'kubernetes.io/config.source';
-export const CONFIG_SEEN = 'kubernetes.io/config.seen';
 
 export const CONTAINER_HASH = 'io.kubernetes.container.hash';
 export const RESTART_COUNT = 'io.kubernetes.container.restartCount';

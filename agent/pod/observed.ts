@@ -114,7 +114,3 @@ export function byAge(a: ObservedContainer, b: ObservedContainer): number {
 export function newestOf(observed: ObservedPod, name: string): ObservedContainer | undefined {
   return observed.containers.find((container) => container.name === name);
 }
-
-export function readySandbox(observed: ObservedPod): ObservedSandbox | undefined {
-  return observed.sandboxes.find(({ ready }) => ready);
-}

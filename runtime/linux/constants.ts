@@ -48,7 +48,6 @@ export const MS_REC = 0x4000;
 export const MS_PRIVATE = 1 << 18;
 export const MS_SLAVE = 1 << 19;
 export const MS_SHARED = 1 << 20;
-export const MS_RELATIME = 1 << 21;
 export const MS_STRICTATIME = 1 << 24;
 export const MNT_DETACH = 2;
 export const OPEN_TREE_CLONE = 1;
@@ -57,7 +56,6 @@ export const MOVE_MOUNT_F_EMPTY_PATH = 4;
 export const MOVE_MOUNT_T_SYMLINKS = 0x10;
 export const FSOPEN_CLOEXEC = 1;
 export const FSMOUNT_CLOEXEC = 1;
-export const FSCONFIG_SET_FLAG = 0;
 export const FSCONFIG_SET_STRING = 1;
 export const FSCONFIG_CMD_CREATE = 6;
 export const MOUNT_ATTR_RDONLY = 1;
@@ -70,7 +68,6 @@ export const MOUNT_ATTR_BYTES = 32;
 
 // fcntl.h (O_DIRECTORY and O_NOFOLLOW differ on aarch64)
 export const AT_FDCWD = -100;
-export const AT_REMOVEDIR = 0x200;
 export const AT_EMPTY_PATH = 0x1000;
 export const AT_RECURSIVE = 0x8000;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
@@ -107,7 +104,6 @@ export const PR_CAP_AMBIENT_RAISE = 2;
 export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 
 // signal.h
-export const SIG_BLOCK = 0;
 export const SIG_SETMASK = 2;
 export const SIGKILL = 9;
 export const SIGPIPE = 13;

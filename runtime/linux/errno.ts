@@ -65,11 +65,6 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`;
 }
 
-/** The plain words for an errno name, such as "no such file or directory"; the name itself when there are none. */
-export function errnoWords(code: string): string {
-  return words[code] ?? code;
-}
-
 /** "ENOENT (no such file or directory)" */
 export function describeErrno(errno: number): string {
   const code = errnoName(errno);

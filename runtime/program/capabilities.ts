@@ -68,12 +68,6 @@ export const LAST_CAPABILITY = ALL_CAPABILITIES.length - 1;
 /** Made once: bigint arithmetic is slow, and every start asks some 200 times. */
 const BITS: ReadonlyMap<string, bigint> = new Map(ALL_CAPABILITIES.map((name, number) => [name, 1n << BigInt(number)]));
 
-/** The number of a capability; undefined for a name that Linux does not know. */
-export function capabilityNumber(name: string): number | undefined {
-  const number = ALL_CAPABILITIES.indexOf(name);
-  return number === -1 ? undefined : number;
-}
-
 /** A bit per capability. Unknown names throw: they were checked where they came in. */
 export function capabilityMask(names: readonly string[]): bigint {
   let mask = 0n;
