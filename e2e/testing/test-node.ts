@@ -17,8 +17,8 @@ export interface TestNodeOptions {
   readonly legacyCgroups?: boolean;
 }
 
-/** An emulated processor takes its time to compile what Node runs. */
-const START_MS = process.env.TSK_GUEST === 'tcg' ? 180_000 : 30_000;
+/** Guests take their time to load and compile what Node runs, most of all on an emulated processor. */
+const START_MS = { uml: 120_000, tcg: 180_000 }[process.env.TSK_GUEST ?? ''] ?? 30_000;
 
 export interface StartOptions {
   readonly flags?: readonly string[];
