@@ -268,15 +268,3 @@ test('update-runtime-config gives the pods that come addresses of the new range'
     assert.ok(status.network.ip.startsWith(range.slice(0, 8)), `${status.network.ip} is not of ${range}`);
   }
 });
-
-test('calls that come with a later version say so', options, async () => {
-  const pod = await crictl.startPod('later', shell('exec sleep 1000'));
-  const later: readonly string[][] = [
-    ['exec', pod.container, 'ls'],
-    ['update', '--memory', `${32 << 20}`, pod.container],
-    ['stats'],
-    ['statsp'],
-  ];
-  for (const args of later)
-    assert.match(await crictl.refusal(...args), /code = Unimplemented desc = \w+ is not implemented by this version of tskubelet$/);
-});
