@@ -79,6 +79,8 @@ async function dump(context: RuntimeContext, container: Container, { spec, stage
   const argv = [
     ...['criu', 'dump', '--tree', String(initPid), '--images-dir', path.join(stage, 'checkpoint'), '--work-dir', stage],
     ...['--log-file', 'dump.log', '-v2', '--leave-running', '--manage-cgroups=ignore'],
+    // The sandbox's connections stand still meanwhile. criu's default starts iptables-restore, which a node with nftables may lack.
+    ...['--network-lock', 'nftables'],
     ...['--tcp-established', '--ext-unix-sk', '--file-locks', '--link-remap', '--root', `/proc/${initPid}/root`],
     ...externals.flatMap((external) => ['--external', external]),
   ];
