@@ -340,17 +340,19 @@ test('oom_score_adj, cpuset, huge pages and files of cgroup2', async () => {
     hugepageLimits: [{ pageSize: '2MB', limit: 4n << 20n }],
     unified: { 'pids.max': '77' },
   };
+  // That kernel has every controller; others are asked for those that they have.
+  const every = process.env.TSK_GUEST === 'tcg';
   await withContainer({ linux: { resources } }, async ({ containerId, status, proc }) => {
     assert.equal(proc('oom_score_adj'), '700\n');
     const cpuset = cgroupFile(containerId, 'cpuset.cpus');
-    if (cpuset !== undefined) assert.deepEqual([cpuset, status('Cpus_allowed_list')], ['0', '0']);
+    if (every || cpuset !== undefined) assert.deepEqual([cpuset, status('Cpus_allowed_list')], ['0', '0']);
     const hugetlb = cgroupFile(containerId, 'hugetlb.2MB.max', 'hugetlb.2MB.limit_in_bytes');
-    if (hugetlb !== undefined) assert.equal(hugetlb, '4194304');
+    if (every || hugetlb !== undefined) assert.equal(hugetlb, '4194304');
     assert.equal(cgroupFile(containerId, 'pids.max'), '77');
   });
   const unified = (entries: Record<string, string>) => ({ linux: { resources: { unified: entries } } });
   const code = 'INVALID_ARGUMENT';
-  await refused(unified({ '../x': '1' }), { code, message: /"\.\.\/x" is not a cgroup2 resource file/ });
+  await refused(unified({ '../x': '1' }), { code, message: /"\.\.\/x" is not the name of a cgroup2 file/ });
   await refused(unified({ 'cgroup.procs': '1' }), { code, message: /"cgroup\.procs" is not a cgroup2 resource file/ });
   await refused(unified({ 'pids.max': 'many' }), { code, message: /pids\.max.*"many"/ });
   if (fs.existsSync('/sys/fs/cgroup/cgroup.controllers') || cgroupControllers().includes('hugetlb'))
