@@ -175,7 +175,8 @@ test('run passes on output and the first exit code in the order of the manifest,
   const { code, stdout, stderr } = await node.tskubelet([...runFlags(), 'run', file]);
   assert.equal(code, 3, stderr);
   assert.deepEqual(stdout.trimEnd().split('\n').sort(), ['[one] err', '[one] out', '[two] no newline']);
-  assert.equal(stderr, '');
+  // Whether a new network namespace forwards already is the host's doing.
+  assert.equal(stderr.replace(/^\S+ warning: set net\.\S+ so that pods reach other networks\n/, ''), '');
   await assertClean();
 });
 
