@@ -11,8 +11,9 @@ const APPARMOR_SPECS = 9;
 const PARSER = '/usr/sbin/apparmor_parser';
 /** What critest's profiles include. */
 const PROFILE_PARTS = ['abi', 'tunables', 'abstractions/base', 'abstractions/crypto'].map((part) => path.join('/etc/apparmor.d', part));
-// Without its configuration the parser warns, and critest takes a warning for a failure.
-const PROGRAMS = [PARSER, '/etc/apparmor/parser.conf', '/usr/bin/nsenter', '/usr/bin/tar', '/usr/bin/docker-registry'];
+// Without its configuration, and the features that this names, the parser warns, and critest takes a warning for a failure.
+const CONFIGURATION = ['/etc/apparmor/parser.conf', '/usr/share/apparmor-features/features'].filter((file) => fs.existsSync(file));
+const PROGRAMS = [PARSER, ...CONFIGURATION, '/usr/bin/nsenter', '/usr/bin/tar', '/usr/bin/docker-registry'];
 
 const hasAppArmor = readIfThere('/sys/module/apparmor/parameters/enabled').startsWith('Y');
 const inGuest = process.env.TSK_GUEST !== undefined;
@@ -41,7 +42,7 @@ async function inAGuest(t: TestContext): Promise<void> {
   const { exitCode, output } = await runInGuest({
     kind: 'tcg',
     command: [
-      'mount -t securityfs securityfs /sys/kernel/security',
+      'mount -t securityfs securityfs /sys/kernel/security; mkdir -p /var/cache/apparmor',
       // critest calls the parser by sudo(8).
       `printf '#!/bin/sh\\nexec "$@"\\n' >/tmp/sudo && chmod 755 /tmp/sudo`,
       `export PATH=/tmp:$PATH XDG_CACHE_HOME=${path.resolve(cacheDirectory(), '../..')}`,
