@@ -47,6 +47,7 @@ async function live(attempt: number): Promise<void> {
   });
   // One more that is still running when the sandbox is stopped.
   await startIn(node.cri, sandboxId, sandbox, { command: ['sh', '-c', 'trap "" TERM; while :; do usleep 20000; done'] });
+  await node.cri.runtime.updateContainerResources({ containerId, linux: { cpuShares: 512n } });
   await node.cri.runtime.stopContainer({ containerId, timeout: 5n });
   const status = await statusOf(node.cri, containerId);
   assert.ok([5, 143].includes(status.exitCode), `exit code ${status.exitCode}`);
