@@ -37,8 +37,11 @@ function planPids(text: string): bigint {
   return BigInt(text);
 }
 
-/** What the kernel answers to a value that it cannot take, to a device that is not there, and to a file that no controller has. */
-const REFUSED = ['EINVAL', 'ERANGE', 'ENODEV', 'EACCES', 'ENOENT'];
+/**
+ * What the kernel answers to a value that it cannot take, to a device that is not there, to a file that no controller has, and (EBUSY) to a
+ * memory limit below what is in use and cannot be given back.
+ */
+const REFUSED = ['EINVAL', 'ERANGE', 'ENODEV', 'EACCES', 'ENOENT', 'EBUSY'];
 
 /** A refused write is the request's mistake; the error names file and value. */
 export function resourceError(error: unknown): unknown {

@@ -13,7 +13,7 @@ import { hasCode } from '../linux/errno.ts';
 import type { Container } from './container.ts';
 import { checkResources, mergeResources } from './merge-resources.ts';
 import type { ContainerRecord } from './record.ts';
-import { planResources } from './resources.ts';
+import { planResources, resourceError } from './resources.ts';
 
 export async function updateContainer(context: RuntimeContext, container: Container, asked: LinuxContainerResources): Promise<void> {
   const { id, state, config, cgroupPath, unified } = container.record;
@@ -24,7 +24,7 @@ export async function updateContainer(context: RuntimeContext, container: Contai
   const plan = checkedPlan(context, resources, unified);
   if (state === 'running' && cgroupPath !== '') {
     await changeCgroup(context.cgroups.host, cgroupPath, plan).catch((error: unknown) => {
-      throw refusedByKernel(error) ? invalidArgument(`update container ${id.slice(0, 12)}`, error) : error;
+      throw resourceError(error);
     });
     context.faultPoint('container cgroup changed');
     if (asked.oomScoreAdj !== 0n) await changeOomScore(context, container, asked.oomScoreAdj);
@@ -39,13 +39,6 @@ function checkedPlan({ cgroups }: RuntimeContext, resources: LinuxContainerResou
   } catch (error) {
     throw error instanceof CriError ? error : invalidArgument(renderError(error));
   }
-}
-
-/** EINVAL, ERANGE: no such value here; ENOENT: no such file; EBUSY: memory in use that cannot be given back. */
-function refusedByKernel(error: unknown): boolean {
-  for (let link = error; link instanceof Error; link = link.cause)
-    if (hasCode(link, 'EINVAL', 'ERANGE', 'ENOENT', 'EBUSY', 'EACCES')) return true;
-  return false;
 }
 
 let toldOomScore = false;

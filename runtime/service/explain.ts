@@ -45,16 +45,18 @@ export function explainSandboxConfig(config: PodSandboxConfig, target: ProgramTa
 export interface ContainerStart {
   readonly config: ContainerConfig;
   readonly spec: ContainerSpec;
+  /** cgroup2 files that annotations ask for. */
+  readonly unified?: ContainerRecord['unified'];
   /** Empty without cgroups. */
   readonly cgroupPath: string;
   readonly host: CgroupHost;
   readonly target: ProgramTarget;
 }
 
-export function explainContainerStart({ config, spec, cgroupPath, host, target }: ContainerStart): ExplainedStart {
+export function explainContainerStart({ config, spec, unified, cgroupPath, host, target }: ContainerStart): ExplainedStart {
   const steps = withFields(explainProgram(planContainerProgram(spec, target)), config);
   if (cgroupPath === '') return { steps };
-  const { writes, unexpressed } = planCgroup(planResources(config.linux?.resources), host);
+  const { writes, unexpressed } = planCgroup(planResources(config.linux?.resources, unified), host);
   return { cgroup: { path: cgroupPath, writes, unexpressed }, steps };
 }
 
@@ -62,6 +64,7 @@ export function explainPause({ config, recordId }: SandboxRecord): ExplainedStar
   return explainSandboxConfig(config, { recordId, ...hostLimits() });
 }
 
-export function explainContainer({ config, cgroupPath, recordId }: ContainerRecord, spec: ContainerSpec): ExplainedStart {
-  return explainContainerStart({ config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() } });
+export function explainContainer({ config, cgroupPath, recordId, unified }: ContainerRecord, spec: ContainerSpec): ExplainedStart {
+  const start = { config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() } };
+  return explainContainerStart(unified === undefined ? start : { ...start, unified });
 }
