@@ -7,6 +7,8 @@ import { cgroupProblem, gatherCgroupRootFacts, planCgroupRoot } from '../runtime
 import type { Logger } from '../runtime/logger.ts';
 import { describeError } from './error.ts';
 import { createEventLog } from './event/events.ts';
+import { collectImages } from './image/gc.ts';
+import type { ImageGcPolicy } from './image/gc-plan.ts';
 import { instrumentCri } from './metrics/instrument.ts';
 import { createMetrics, type PodCounts } from './metrics/metrics.ts';
 import { readHost } from './node/host.ts';
@@ -42,6 +44,7 @@ export interface AgentOptions {
   readonly allowNoLimits: boolean;
   /** podPidsLimit; absent or -1: none. */
   readonly podPidsLimit?: number;
+  readonly imageGc: ImageGcPolicy;
   readonly readOnlyAddress: string;
   /** 0: no read-only port. */
   readonly readOnlyPort: number;
@@ -138,6 +141,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     undo.push(serveUpgrades(commands.server, streamRoutes(pods, cri), logger));
     const source = await openSource(options, pods);
     undo.push(() => source?.close());
+    // Not for a pod in the foreground, which says nothing about what the node needs.
+    const collecting =
+      source === undefined
+        ? undefined
+        : collectImages({
+            ...{ cri, events, logger, policy: options.imageGc, signal: closing.signal, onRemoved: metrics.imageCollected },
+            pods: () => pods.list().flatMap(({ desired }) => desired?.pod ?? []),
+          });
+    undo.push(() => {
+      closing.abort();
+      return collecting;
+    });
     return {
       ...{ socket, readOnlyPort, pods, run },
       get problems() {

@@ -13,6 +13,10 @@ export function flagsOf(config: KubeletConfig): Flags {
     readOnlyPort,
     containerRuntimeEndpoint,
     streamingConnectionIdleTimeoutMs,
+    imageGcHighThresholdPercent,
+    imageGcLowThresholdPercent,
+    imageMinimumGcAgeMs,
+    imageMaximumGcAgeMs,
   } = config;
   return {
     ...(staticPodPath === undefined ? {} : { manifests: [staticPodPath] }),
@@ -24,6 +28,10 @@ export function flagsOf(config: KubeletConfig): Flags {
     ...(streamingConnectionIdleTimeoutMs === undefined
       ? {}
       : { 'streaming-connection-idle-timeout': `${streamingConnectionIdleTimeoutMs}ms` }),
+    ...(imageGcHighThresholdPercent === undefined ? {} : { 'image-gc-high-threshold': String(imageGcHighThresholdPercent) }),
+    ...(imageGcLowThresholdPercent === undefined ? {} : { 'image-gc-low-threshold': String(imageGcLowThresholdPercent) }),
+    ...(imageMinimumGcAgeMs === undefined ? {} : { 'minimum-image-ttl-duration': `${imageMinimumGcAgeMs}ms` }),
+    ...(imageMaximumGcAgeMs === undefined ? {} : { 'maximum-image-ttl-duration': `${imageMaximumGcAgeMs}ms` }),
     ...(containerRuntimeEndpoint === undefined ? {} : { 'container-runtime-endpoint': containerRuntimeEndpoint }),
   };
 }

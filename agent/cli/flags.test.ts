@@ -57,6 +57,7 @@ test('settings are the defaults of the design', () => {
       logLevel: 'info',
       stopPodsOnExit: false,
       allowNoLimits: false,
+      imageGc: { highThresholdPercent: 85, lowThresholdPercent: 80, minimumAgeMs: 120_000, maximumAgeMs: 0 },
     },
   );
 });

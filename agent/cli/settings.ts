@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseDurationMs } from '../config/duration.ts';
 import { usageError } from '../error.ts';
+import { DEFAULT_IMAGE_GC, type ImageGcPolicy, policyProblem } from '../image/gc-plan.ts';
 import { type Flags, numberFlag } from './flags.ts';
 import type { StreamingListen } from './runtime-half.ts';
 
@@ -90,6 +91,7 @@ export interface NodeSettings extends Settings {
   readonly logLevel: 'debug' | 'info' | 'warn';
   readonly stopPodsOnExit: boolean;
   readonly allowNoLimits: boolean;
+  readonly imageGc: ImageGcPolicy;
 }
 
 export function readNodeSettings(flags: Flags, options: { readonly logLevel?: NodeSettings['logLevel'] } = {}): NodeSettings {
@@ -113,7 +115,21 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     logLevel: verbosity === undefined ? otherwise : verbosity >= 4 ? 'debug' : verbosity >= 1 ? 'info' : 'warn',
     stopPodsOnExit: flags['stop-pods-on-exit'] ?? false,
     allowNoLimits: flags['allow-no-limits'] ?? false,
+    imageGc: readImageGc(flags),
   };
+}
+
+function readImageGc(flags: Flags): ImageGcPolicy {
+  const percent = { min: 0, max: 100 };
+  const policy = {
+    highThresholdPercent: numberFlag(flags, 'image-gc-high-threshold', percent) ?? DEFAULT_IMAGE_GC.highThresholdPercent,
+    lowThresholdPercent: numberFlag(flags, 'image-gc-low-threshold', percent) ?? DEFAULT_IMAGE_GC.lowThresholdPercent,
+    minimumAgeMs: durationFlag(flags, 'minimum-image-ttl-duration', { zero: true }) ?? DEFAULT_IMAGE_GC.minimumAgeMs,
+    maximumAgeMs: durationFlag(flags, 'maximum-image-ttl-duration', { zero: true }) ?? DEFAULT_IMAGE_GC.maximumAgeMs,
+  };
+  const problem = policyProblem(policy);
+  if (problem !== undefined) throw usageError(problem);
+  return policy;
 }
 
 function readStreaming(flags: Flags): StreamingListen {
@@ -153,10 +169,17 @@ function runtimeHandlers(values: readonly string[]): Readonly<Record<string, str
   return handlers;
 }
 
-function durationFlag(flags: Flags, name: 'file-check-frequency' | 'streaming-connection-idle-timeout'): number | undefined {
+type DurationFlag =
+  | 'file-check-frequency'
+  | 'streaming-connection-idle-timeout'
+  | 'minimum-image-ttl-duration'
+  | 'maximum-image-ttl-duration';
+
+function durationFlag(flags: Flags, name: DurationFlag, { zero = false } = {}): number | undefined {
   const text = flags[name];
   const ms = text === undefined ? undefined : parseDurationMs(text);
-  if (text !== undefined && (ms === undefined || ms <= 0)) throw usageError(`--${name} ${text}: expected a duration such as 20s or 1m`);
+  if (text !== undefined && (ms === undefined || ms < 0 || (ms === 0 && !zero)))
+    throw usageError(`--${name} ${text}: expected a duration such as 20s or 1m`);
   return ms;
 }
 

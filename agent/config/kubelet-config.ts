@@ -17,6 +17,10 @@ export interface KubeletConfig {
   readonly readOnlyPort?: number;
   readonly containerRuntimeEndpoint?: string;
   readonly streamingConnectionIdleTimeoutMs?: number;
+  readonly imageGcHighThresholdPercent?: number;
+  readonly imageGcLowThresholdPercent?: number;
+  readonly imageMinimumGcAgeMs?: number;
+  readonly imageMaximumGcAgeMs?: number;
 }
 
 export interface ConfigProblem extends FieldProblem {
@@ -113,6 +117,11 @@ function toConfig(value: Record<string, unknown>, report: (fieldPath: string, me
       report(name, `${JSON.stringify(written)} is not a duration; write it like 20s or 1m30s`);
     return ms === 0 ? undefined : ms;
   };
+  const percent = (name: string) => {
+    const written = value[name] as number | undefined;
+    if (written !== undefined && (written < 0 || written > 100)) report(name, `${written} is no percentage; it is 0 to 100`);
+    return written;
+  };
   return withoutAbsent({
     staticPodPath: text('staticPodPath'),
     fileCheckFrequencyMs: duration('fileCheckFrequency'),
@@ -122,6 +131,10 @@ function toConfig(value: Record<string, unknown>, report: (fieldPath: string, me
     readOnlyPort,
     containerRuntimeEndpoint: text('containerRuntimeEndpoint'),
     streamingConnectionIdleTimeoutMs: duration('streamingConnectionIdleTimeout'),
+    imageGcHighThresholdPercent: percent('imageGCHighThresholdPercent'),
+    imageGcLowThresholdPercent: percent('imageGCLowThresholdPercent'),
+    imageMinimumGcAgeMs: duration('imageMinimumGCAge'),
+    imageMaximumGcAgeMs: duration('imageMaximumGCAge'),
   });
 }
 

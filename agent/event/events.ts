@@ -1,4 +1,4 @@
-// Owns what happened to the pods, in Kubernetes' words: the newest kept in memory, each told to the log as one line when it happens.
+// Owns what happened to the pods and to the node, in Kubernetes' words: the newest kept in memory, each told to the log as one line when it happens.
 import type { Logger } from '../../runtime/logger.ts';
 
 export interface EventPod {
@@ -12,7 +12,8 @@ export interface PodEvent {
   /** Pulling, Started, BackOff, … */
   readonly reason: string;
   readonly message: string;
-  readonly pod: EventPod;
+  /** Absent: it is the node's. */
+  readonly pod?: EventPod;
   readonly container?: string;
   readonly atMs: number;
 }
@@ -34,7 +35,7 @@ export function createEventLog(logger: Logger, now: () => number = Date.now): Ev
       if (events.length > KEPT) events.shift();
       const fields = {
         event: event.reason,
-        pod: `${event.pod.namespace}/${event.pod.name}`,
+        ...(event.pod === undefined ? {} : { pod: `${event.pod.namespace}/${event.pod.name}` }),
         ...(event.container === undefined ? {} : { container: event.container }),
       };
       if (event.type === 'Normal') logger.info(fields, event.message);

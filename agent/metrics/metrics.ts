@@ -16,6 +16,8 @@ export interface Metrics {
   podStarted(): void;
   podRunning(seconds: number): void;
   containerStarted(): void;
+  imageCollected(reason: string): void;
+  imagePulled(seconds: number, sizeBytes: number): void;
   close(): void;
 }
 
@@ -23,6 +25,23 @@ export interface Metrics {
 const OPERATION_BUCKETS = Array.from({ length: 14 }, (_, n) => 0.005 * 2.5 ** n);
 const START_BUCKETS = [
   0.05, 0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600,
+];
+const PULL_BUCKETS = [1, 5, 10, 20, 30, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600];
+const MIB = 1024 ** 2;
+/** The kubelet's label of an image's size, by the smallest size that it is for. */
+const IMAGE_SIZES: readonly (readonly [bytes: number, label: string])[] = [
+  [100 * 1024 * MIB, 'GT100GB'],
+  [60 * 1024 * MIB, '60GB-100GB'],
+  [40 * 1024 * MIB, '40GB-60GB'],
+  [30 * 1024 * MIB, '30GB-40GB'],
+  [20 * 1024 * MIB, '20GB-30GB'],
+  [10 * 1024 * MIB, '10GB-20GB'],
+  [5 * 1024 * MIB, '5GB-10GB'],
+  [1024 * MIB, '1GB-5GB'],
+  [500 * MIB, '500MB-1GB'],
+  [100 * MIB, '100MB-500MB'],
+  [10 * MIB, '10MB-100MB'],
+  [0, '0-10MB'],
 ];
 const LOOP_RESOLUTION_MS = 10;
 const NANO = 1e9;
@@ -109,6 +128,19 @@ export function createMetrics(nodeName: string, count: () => PodCounts): Metrics
     labelNames: ['container_type'],
     registers,
   });
+  const collected = new Counter({
+    name: 'kubelet_image_garbage_collected_total',
+    help: 'Images removed by garbage collection, for age or for space.',
+    labelNames: ['reason'],
+    registers,
+  });
+  const pulls = new Histogram({
+    name: 'kubelet_image_pull_duration_seconds',
+    help: 'Duration of image pulls that succeeded, by the size of the image.',
+    buckets: PULL_BUCKETS,
+    labelNames: ['image_size_in_bytes'],
+    registers,
+  });
   return {
     registry,
     runtimeOperation(type, seconds, failed) {
@@ -120,6 +152,9 @@ export function createMetrics(nodeName: string, count: () => PodCounts): Metrics
     podStarted: () => pods.inc(),
     podRunning: (seconds) => startDuration.observe(seconds),
     containerStarted: () => containers.inc({ container_type: 'container' }),
+    imageCollected: (reason) => collected.inc({ reason }),
+    imagePulled: (seconds, sizeBytes) =>
+      pulls.observe({ image_size_in_bytes: IMAGE_SIZES.find(([bytes]) => sizeBytes >= bytes)?.[1] ?? 'N/A' }, seconds),
     close: () => void loop.disable(),
   };
 }

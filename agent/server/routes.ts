@@ -8,7 +8,7 @@
 //   agent.sock only:
 //   GET    /version                                         {version, node, runtime{name, version}}
 //   GET    /problems                                        [{severity, file, document, line?, fieldPath?, message, text}]
-//   GET    /events                                          [{type, reason, message, namespace, pod, container?, time}], oldest first
+//   GET    /events                                          [{type, reason, message, namespace?, pod?, container?, time}], oldest first
 //   GET    /explain/{namespace}/{pod}                       ?container; {sandbox{info, program}, containers[{name, id, info, program}]}
 //   POST   /run                                             ?file; manifest → one RunEvent per line (run.ts); closing it removes the pods
 //   DELETE /run/{id}                                        ends a run; answers when nothing of its pods is left
@@ -96,8 +96,7 @@ function renderProblems(pods: Pods) {
 function renderEvents(events: EventLog) {
   return events.list().map(({ pod, atMs, ...event }) => ({
     ...event,
-    namespace: pod.namespace,
-    pod: pod.name,
+    ...(pod === undefined ? {} : { namespace: pod.namespace, pod: pod.name }),
     time: new Date(atMs).toISOString(),
   }));
 }
