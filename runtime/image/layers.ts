@@ -94,6 +94,13 @@ export function createLayerStore(dir: string, ingestDir: string, bootId: string)
     await fs.promises.rm(doomed, { recursive: true, force: true });
   }
 
+  /** A layer that another pull makes is waited for; should that one fail or be given up, this one makes it itself. */
+  async function obtain(chain: readonly string[], index: number, lower: Promise<void>, make: (index: number) => MakeLayer): Promise<void> {
+    const chainId = chain[index] ?? '';
+    for (let other = making.get(chainId); other !== undefined; other = making.get(chainId)) await other.catch(() => undefined);
+    if (record(chainId) === undefined) await start(chain, index, lower, make(index));
+  }
+
   function start(chain: readonly string[], index: number, lower: Promise<void>, make: MakeLayer): Promise<void> {
     const chainId = chain[index] ?? '';
     const started = makeLayer(chain, index, lower, make).finally(() => making.delete(chainId));
@@ -110,8 +117,8 @@ export function createLayerStore(dir: string, ingestDir: string, bootId: string)
     usage: (chainId) => record(chainId) ?? { sizeBytes: 0, inodes: 0 },
     ensure: async (chain, make) => {
       let lower = Promise.resolve();
-      const work = chain.map((chainId, index) => {
-        lower = making.get(chainId) ?? (record(chainId) === undefined ? start(chain, index, lower, make(index)) : Promise.resolve());
+      const work = chain.map((_, index) => {
+        lower = obtain(chain, index, lower, make);
         return lower;
       });
       // All of them have ended when this does, so that a failed pull leaves nothing running.

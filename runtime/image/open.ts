@@ -16,6 +16,7 @@ import { parseConfig } from './manifest.ts';
 import { type OverlaySupport, probeOverlay } from './overlay-probe.ts';
 import type { ImageParts } from './parts.ts';
 import { pullImage } from './pull.ts';
+import { createPullProgress } from './pull-progress.ts';
 import { formatReference, parseReference, type Reference } from './reference.ts';
 import { createSnapshotStore } from './snapshot.ts';
 import type { ImageStore } from './store.ts';
@@ -48,6 +49,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const changes = new Serial();
   const syncing = new Serial();
   const pulls = new Map<string, { id: Promise<string>; abort: AbortController; waiting: number }>();
+  const progress = createPullProgress();
   const hosts = new Map<string, Promise<string>>();
   /** Built-in host images that were removed: they come back by a pull, not by being asked about. */
   const removedHosts = new Set<string>();
@@ -161,7 +163,8 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       let pull = pulls.get(key);
       if (pull === undefined) {
         const abort = new AbortController();
-        const id = pullImage(parts, { text, reference, auth, registryConfigDir, signal: abort.signal, usableOffline }).finally(() =>
+        const report = progress.start(name);
+        const id = pullImage(parts, { text, reference, auth, registryConfigDir, signal: abort.signal, usableOffline, report }).finally(() =>
           pulls.delete(key),
         );
         pull = { id, abort, waiting: 0 };
@@ -169,6 +172,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       }
       return waitForPull(pull, signal);
     },
+    pulls: progress,
     list: () => index.records().map(imageOf),
     status: async (text) => {
       const name = normalName(text);

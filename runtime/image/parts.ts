@@ -7,6 +7,7 @@ import { chainIds } from './digest.ts';
 import type { ImageRecord } from './image-index.ts';
 import type { LayerStore } from './layers.ts';
 import type { OverlaySupport } from './overlay-probe.ts';
+import type { PullReport } from './pull-progress.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 
 /** An image that has come, before it is in the index. Its layers are unpacked. */
@@ -39,15 +40,18 @@ export async function unpackLayers(
   parts: ImageParts,
   diffIds: readonly string[],
   blobOf: (index: number) => Promise<LayerBlob>,
-  signal?: AbortSignal,
+  { signal, report }: { signal?: AbortSignal; report?: PullReport } = {},
 ): Promise<number> {
   const chain = chainIds(diffIds);
+  const made = chain.map((chainId) => !parts.layers.has(chainId));
+  for (const [index, isNew] of made.entries()) if (!isNew) report?.layer(index, 'cached');
   await parts.layers.ensure(chain, (index) => async (fsDir, below) => {
     const blob = await blobOf(index);
+    report?.layer(index, 'unpacking');
     try {
       const { whiteouts } = parts.support();
       const base = whiteouts ? undefined : await below();
-      return await parts.pool.run(
+      const unpacked = await parts.pool.run(
         {
           blob: blob.file,
           target: fsDir,
@@ -60,6 +64,8 @@ export async function unpackLayers(
         },
         signal,
       );
+      report?.layer(index, 'done');
+      return unpacked;
     } catch (cause) {
       signal?.throwIfAborted();
       throw new Error(`unpack layer ${blob.digest ?? diffIds[index]}`, { cause });
@@ -67,6 +73,7 @@ export async function unpackLayers(
       await blob.release();
     }
   });
+  for (const [index, isNew] of made.entries()) if (isNew) report?.layer(index, 'done');
   return chain.reduce((total, chainId) => total + parts.layers.usage(chainId).sizeBytes, 0);
 }
 

@@ -1,9 +1,11 @@
 // Owns pulling: from a reference to layers on disk. The manifest decides; nothing of an image is visible before all of it is verified.
 import fs from 'node:fs';
 import path from 'node:path';
+import { renderError } from '../errors.ts';
 import { chainIds } from './digest.ts';
 import { choosePlatform, type Descriptor, type Manifest, parseConfig, parseManifest } from './manifest.ts';
 import { type ImageParts, unpackLayers, withIngestDir } from './parts.ts';
+import type { PullReport } from './pull-progress.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
 import { manifestName, openRepository, type Repository } from './registry.ts';
 import { RegistryError } from './registry-error.ts';
@@ -23,18 +25,22 @@ export interface PullRequest {
   readonly signal: AbortSignal;
   /** Images that need no registry, for the sentence when there is none. */
   usableOffline(): readonly string[];
+  readonly report: PullReport;
 }
 
 /** Pulls an image and gives its id. */
 export async function pullImage(parts: ImageParts, pull: PullRequest): Promise<string> {
-  const { text, reference, auth, signal } = pull;
+  const { text, reference, auth, signal, report } = pull;
   try {
     const hosts = await findHosts(pull.registryConfigDir, reference.domain);
     const repository = openRepository(reference, { auth, signal, hosts });
-    return await pullFrom(parts, repository, reference, signal);
+    const id = await pullFrom(parts, repository, pull);
+    report.end();
+    return id;
   } catch (cause) {
-    signal.throwIfAborted();
-    throw explain(pull, text, cause);
+    const error = signal.aborted ? signal.reason : explain(pull, text, cause);
+    report.end(renderError(error));
+    throw error;
   }
 }
 
@@ -52,7 +58,7 @@ function explain({ reference, usableOffline }: PullRequest, text: string, cause:
   return new RegistryError(`${subject}: ${host}${message}; ${offer}`);
 }
 
-async function pullFrom(parts: ImageParts, repository: Repository, reference: Reference, signal: AbortSignal): Promise<string> {
+async function pullFrom(parts: ImageParts, repository: Repository, { reference, signal, report }: PullRequest): Promise<string> {
   const documents = new Map<string, Uint8Array>();
   const top = await repository.manifest(manifestName(reference));
   documents.set(top.digest, top.bytes);
@@ -64,11 +70,12 @@ async function pullFrom(parts: ImageParts, repository: Repository, reference: Re
   if (diffIds.length !== manifest.layers.length) {
     throw new Error(`the image config lists ${diffIds.length} layers and the manifest ${manifest.layers.length}`);
   }
+  report.layers(manifest.layers);
   const release = parts.layers.lease(chainIds(diffIds));
   try {
     const sizeBytes = await withIngestDir(parts.ingestDir, (dir) => {
-      const download = createDownloads(repository, dir);
-      return unpackLayers(parts, diffIds, (index) => download(manifest.layers[index], index), signal);
+      const download = createDownloads(repository, dir, report);
+      return unpackLayers(parts, diffIds, (index) => download(manifest.layers[index], index), { signal, report });
     });
     signal.throwIfAborted();
     await parts.commit({
@@ -103,7 +110,7 @@ async function chooseManifest(
 }
 
 /** Downloads at most a few layers at the same time, in the order in which they are asked for. */
-function createDownloads(repository: Repository, dir: string) {
+function createDownloads(repository: Repository, dir: string, report: PullReport) {
   let running = 0;
   const waiting: (() => void)[] = [];
   return async (layer: Descriptor | undefined, index: number) => {
@@ -112,7 +119,8 @@ function createDownloads(repository: Repository, dir: string) {
     running++;
     const file = path.join(dir, String(index));
     try {
-      await repository.download(layer.digest, layer.sizeBytes, file);
+      report.layer(index, 'downloading');
+      await repository.download(layer.digest, layer.sizeBytes, file, (bytes) => report.received(index, bytes));
     } finally {
       running--;
       waiting.shift()?.();

@@ -26,7 +26,7 @@ export interface Repository {
   /** A small blob, verified. */
   blob(digest: string, sizeBytes: number): Promise<Buffer>;
   /** A blob into a new file. Its size is checked, its digest is the caller's to check. Broken connections are resumed. */
-  download(digest: string, sizeBytes: number, file: string): Promise<void>;
+  download(digest: string, sizeBytes: number, file: string, onBytes?: (received: number) => void): Promise<void>;
 }
 
 export interface RepositoryOptions {
@@ -148,7 +148,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
         }
         return bytes;
       }),
-    download: async (digest, sizeBytes, file) => {
+    download: async (digest, sizeBytes, file, onBytes) => {
       const handle = await fs.promises.open(file, 'wx', 0o600);
       try {
         let done = 0;
@@ -166,6 +166,7 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
               }
               await handle.write(piece, 0, piece.length, done);
               done += piece.length;
+              onBytes?.(done);
             }
           } catch (cause) {
             if (cause instanceof RegistryError || (cause as NodeJS.ErrnoException).code === 'ENOSPC') throw cause;

@@ -1,4 +1,5 @@
 // The contract between images and containers: what the runtime asks of an image store.
+import type { PullProgressSource } from './pull-progress.ts';
 
 /** What an image says about running it (OCI image-spec config, the part that the runtime uses). */
 export interface ImageConfig {
@@ -69,6 +70,8 @@ export interface SnapshotOptions {
 export interface ImageStore {
   /** Pulls (or, for host images, assembles) a reference and gives the image's id. Concurrent pulls of one reference are one pull. */
   pull(reference: string, options?: { auth?: PullAuth; signal?: AbortSignal }): Promise<string>;
+  /** How far the pulls are that go on now. */
+  readonly pulls: PullProgressSource;
   list(): readonly Image[];
   /** By id, id prefix, tag or digest reference; undefined when absent (no error). Assembles host images at first reference. */
   status(reference: string): Promise<Image | undefined>;
