@@ -70,6 +70,8 @@ for (const transport of ['spdy', 'websocket'] as const) {
       stdin: true,
       stdin_once: true,
     });
+    const mixed = /code = InvalidArgument desc = container .* was created without a terminal: attach without tty/;
+    assert.match(await crictl.refusal('attach', '--transport', transport, '-t', container), mixed);
     const [command, args] = crictl.inside(['attach', '--transport', transport, '-i', container]);
     const client = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
     let out = '';
@@ -93,6 +95,8 @@ for (const transport of ['spdy', 'websocket'] as const) {
 
   test(`attach -it over ${transport} to a terminal: keyboard, size, and its output in the log`, options, async () => {
     const { container } = await crictl.startPod(`console-${transport}`, { ...shell('exec sh'), stdin: true, tty: true });
+    const mixed = /code = InvalidArgument desc = container .* was created with a terminal: attach with tty/;
+    assert.match(await crictl.refusal('attach', '--transport', transport, '-i', container), mixed);
     const first = onTerminal(['attach', '--transport', transport, '-it', container]);
     first.type('stty size\n');
     await poll('the size', () => /31 101\r\n/.test(first.seen()) || undefined);

@@ -5,8 +5,9 @@ import os from 'node:os';
 import path from 'node:path';
 import type { LinuxContainerSecurityContext } from '../../cri-proto/gen/api.ts';
 import { invalidArgument } from '../errors.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
 import { seccompFilterOf } from '../program/seccomp-compile.ts';
+import { DEFAULT_PROFILE, defaultSeccompFilter } from '../program/seccomp-default.ts';
+import { type OciSeccompProfile, parseSeccompProfile } from '../program/seccomp-oci.ts';
 import type { SeccompFilter } from '../program/spec.ts';
 import { type ProfileChoice, planProfileChoice } from './security-profile.ts';
 
@@ -53,4 +54,14 @@ export function planSeccomp(security: LinuxContainerSecurityContext | undefined,
       throw invalidArgument(`seccomp profile ${choice.reference}`, error);
     }
   };
+}
+
+/** The same profile in words, for an external OCI runtime; undefined: unconfined. */
+export function findSeccompProfile(
+  security: LinuxContainerSecurityContext | undefined,
+  profile: string | undefined,
+): OciSeccompProfile | undefined {
+  const { kind } = planChoice(security);
+  if (kind === 'unconfined' || kind === 'unsaid') return undefined;
+  return kind === 'localhost' ? parseSeccompProfile(profile ?? '') : DEFAULT_PROFILE;
 }

@@ -10,7 +10,7 @@ import {
 } from '../../cri-proto/gen/api.ts';
 import type { ImageConfig } from '../image/store.ts';
 import { DEFAULT_MASKED_PATHS } from '../program/defaults.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
+import { defaultSeccompFilter } from '../program/seccomp-default.ts';
 import { planSeccomp } from './seccomp.ts';
 import { type HostFindings, planContainerSpec } from './spec.ts';
 

@@ -1,11 +1,12 @@
 // Owns looking up what the OCI spec of a container of ours says beyond its ContainerSpec: who holds its namespaces, its names, its limits.
-import { NamespaceMode as Mode, SecurityProfile_ProfileType as ProfileType } from '../../cri-proto/gen/api.ts';
+import os from 'node:os';
+import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import type { Container } from '../container/container.ts';
 import { planDeviceRules } from '../container/devices.ts';
 import { planResources } from '../container/resources.ts';
+import { findSeccompProfile } from '../container/seccomp.ts';
 import type { RuntimeContext } from '../context.ts';
 import { findByPrefix } from '../ids.ts';
-import { planDefaultProfile } from '../program/seccomp-profile.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { planOciResources } from './resources.ts';
@@ -20,9 +21,8 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
   const pausePid = sandbox.record.pause?.pid;
   const options = config.linux?.securityContext?.namespaceOptions;
   const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
-  // A compiled filter cannot be read back: only the default profile is known in words here.
-  const isDefault = config.linux?.securityContext?.seccomp?.profileType === ProfileType.RuntimeDefault;
-  const profile = spec.process.seccomp !== undefined && isDefault ? planDefaultProfile(spec.process.capabilities.bounding) : undefined;
+  const profile = findSeccompProfile(config.linux?.securityContext, container.record.seccompProfile);
+  const capabilities = spec.process.capabilities.bounding;
   return planOciSpec(spec, {
     names: {
       containerName: config.metadata?.name ?? '',
@@ -39,6 +39,6 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
       unified: context.cgroups.host.mode === 'unified',
     }),
     deviceRules: planDeviceRules(config.devices, spec.devices),
-    ...(profile === undefined ? {} : { seccomp: planOciSeccomp(profile) }),
+    ...(profile === undefined ? {} : { seccomp: planOciSeccomp(profile, { capabilities, kernelRelease: os.release() }) }),
   });
 }

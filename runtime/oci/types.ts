@@ -83,6 +83,8 @@ export interface OciSeccomp {
   readonly defaultErrnoRet?: number;
   /** SCMP_ARCH_… */
   readonly architectures?: readonly string[];
+  /** SECCOMP_FILTER_FLAG_… */
+  readonly flags?: readonly string[];
   readonly syscalls?: readonly OciSyscall[];
 }
 

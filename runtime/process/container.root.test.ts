@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { DEFAULT_CAPABILITIES } from '../program/capabilities.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
+import { defaultSeccompFilter } from '../program/seccomp-default.ts';
 import type { BindMount, ContainerSpec } from '../program/spec.ts';
 import type { PauseProcess } from './pause.ts';
 import { ProgramError } from './program-error.ts';

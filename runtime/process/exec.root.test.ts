@@ -4,7 +4,7 @@ import type net from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DEFAULT_CAPABILITIES } from '../program/capabilities.ts';
-import { defaultSeccompFilter } from '../program/seccomp.ts';
+import { defaultSeccompFilter } from '../program/seccomp-default.ts';
 import type { Process } from '../program/spec.ts';
 import { type ExecProcess, type StartExecOptions, startExec } from './exec.ts';
 import { ProgramError } from './program-error.ts';

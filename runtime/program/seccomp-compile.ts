@@ -186,7 +186,7 @@ function compileMachine(profile: OciSeccompProfile, rules: readonly SeccompRule[
   const otherwise: Block = [end(profile.defaultAction)];
   // Calls that the profile's author may not have known do not exist, as runc has it: EPERM would stop libraries from using older ways.
   const permissive = profile.defaultAction === ALLOW || profile.defaultAction === LOG_ACTION;
-  const newer: Block = permissive || profile.defaultErrnoGiven ? otherwise : [end(ERRNO | ENOSYS)];
+  const newer: Block = permissive ? otherwise : [end(ERRNO | ENOSYS)];
   return planRanges(treatment, last, { otherwise, newer });
 }
 
@@ -236,19 +236,25 @@ function closeGroup(group: readonly Range[], all: readonly Range[]): readonly Ra
   ];
 }
 
-function planMachines(profile: OciSeccompProfile, arch: Arch): { machines: readonly Machine[]; x32: boolean } {
+/** Those of this machine that the profile is for: its own always. */
+export function planArchitectures({ architectures, archMap }: OciSeccompProfile, arch: Arch = hostArch): readonly SeccompArchitecture[] {
   const native = nativeMachine(arch);
-  const wanted = new Set<SeccompArchitecture>([native, ...profile.architectures, ...(profile.archMap.get(native) ?? [])]);
-  return {
-    machines: arch === 'arm64' ? ['aarch64'] : ['x86_64', ...(wanted.has('i386') ? (['i386'] as const) : [])],
-    x32: wanted.has('x32'),
-  };
+  const wanted = new Set<SeccompArchitecture>([native, ...architectures, ...(archMap.get(native) ?? [])]);
+  const own: readonly SeccompArchitecture[] = arch === 'arm64' ? ['aarch64'] : ['x86_64', 'i386', 'x32'];
+  return own.filter((architecture) => wanted.has(architecture));
+}
+
+/** The rules that hold for a container, without those that say what holds anyway. */
+export function planRules(profile: OciSeccompProfile, target: SeccompTarget): readonly SeccompRule[] {
+  return profile.rules.filter((rule) => applies(rule, target) && rule.action !== profile.defaultAction);
 }
 
 export function compileSeccompProfile(profile: OciSeccompProfile, target: SeccompTarget): SeccompFilter {
   const { arch = hostArch } = target;
-  const rules = profile.rules.filter((rule) => applies(rule, target) && rule.action !== profile.defaultAction);
-  const { machines, x32 } = planMachines(profile, arch);
+  const rules = planRules(profile, target);
+  const architectures = planArchitectures(profile, arch);
+  const machines = architectures.filter((architecture): architecture is Machine => architecture !== 'x32');
+  const x32 = architectures.includes('x32');
   const tables = machines.map((machine) => ({ machine, ranges: compileMachine(profile, rules, machine) }));
   const prologue = (machine: Machine) => (machine === 'x86_64' ? x32Prologue(x32) : []);
   const body = (machine: Machine, ranges: readonly Range[]) => {

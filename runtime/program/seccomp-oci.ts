@@ -33,8 +33,6 @@ export interface SeccompRule {
 
 export interface OciSeccompProfile {
   readonly defaultAction: number;
-  /** Whether the file says which errno the default action gives. */
-  readonly defaultErrnoGiven: boolean;
   /** Empty: the machine's own. */
   readonly architectures: readonly SeccompArchitecture[];
   /** docker's: the architecture of the machine to those that come along. */
@@ -57,6 +55,14 @@ const ACTIONS: Readonly<Record<string, number>> = {
 };
 const WITH_ERRNO = new Set(['SCMP_ACT_ERRNO', 'SCMP_ACT_TRACE']);
 const EPERM = 1;
+/** Where an action keeps its errno. */
+export const ERRNO_MASK = 0xffff;
+
+/** The name of SECCOMP_RET_…; the first of several. */
+export function actionName(action: number): { readonly name: string; readonly hasErrno: boolean } {
+  const [name = 'SCMP_ACT_KILL'] = Object.entries(ACTIONS).find(([, value]) => value === (action & ~ERRNO_MASK) >>> 0) ?? [];
+  return { name, hasErrno: WITH_ERRNO.has(name) };
+}
 
 /** Those of other machines are known by name and have no effect on this one. */
 const ARCHITECTURES: Readonly<Record<string, SeccompArchitecture>> = {
@@ -179,7 +185,6 @@ export function parseSeccompProfile(source: string): OciSeccompProfile {
   const raw = object(parseExactly(source), 'profile');
   return {
     defaultAction: action(raw.defaultAction, raw.defaultErrnoRet, 'defaultAction'),
-    defaultErrnoGiven: raw.defaultErrnoRet !== undefined && raw.defaultErrnoRet !== null,
     architectures: architectures(raw.architectures, 'architectures'),
     archMap: archMap(raw.archMap),
     flags: texts(raw.flags, 'flags').map(flag),

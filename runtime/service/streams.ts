@@ -1,6 +1,7 @@
 // Owns Exec, Attach and PortForward: a request is checked and gets a URL; what the URL then carries is a command, an attached client, or
 // connections to a sandbox's ports.
 import { attach } from '../container/attach.ts';
+import type { Container } from '../container/container.ts';
 import { execStream } from '../container/exec-stream.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition, invalidArgument } from '../errors.ts';
@@ -30,7 +31,7 @@ export function streamingCallHandlers(context: RuntimeContext, server: Streaming
     },
     attach: async (request) => {
       checkStreams(request);
-      runningContainerOf(context, request.containerId);
+      checkTerminal(request, runningContainerOf(context, request.containerId));
       return { url: server.url({ kind: 'attach', request }) };
     },
     portForward: async (request) => {
@@ -56,6 +57,16 @@ function checkStreams({ containerId, tty, stdin, stdout, stderr }: Streams): voi
   if (containerId === '') throw invalidArgument('the request has no container_id');
   if (tty && stderr) throw invalidArgument('tty and stderr cannot both be asked for: a terminal is one stream');
   if (!stdin && !stdout && !stderr) throw invalidArgument('one of stdin, stdout and stderr must be asked for');
+}
+
+/** api.proto: an attached client's terminal is the container's, or neither has one. Its size and its bytes would mean nothing otherwise. */
+function checkTerminal({ tty }: Streams, { id, record }: Container): void {
+  if (tty === record.config.tty) return;
+  throw invalidArgument(
+    tty
+      ? `container ${id} was created without a terminal: attach without tty`
+      : `container ${id} was created with a terminal: attach with tty, and without stderr`,
+  );
 }
 
 function readySandboxOf(context: RuntimeContext, id: string): Sandbox {

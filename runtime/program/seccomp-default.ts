@@ -1,21 +1,11 @@
-// Owns which system calls a container may make: the default profile of containerd 2.x as a table of ours. What it adds for a capability is
-// added when the capability is in the bounding set.
-
-/** One way in which an argument may look. `mask`: only these bits are compared. */
-export interface Condition {
-  readonly argument: number;
-  readonly operator: 'equal' | 'notEqual';
-  readonly mask?: number;
-  readonly value: number;
-}
-
-export interface Profile {
-  readonly allowed: ReadonlySet<string>;
-  /** Allowed when any of the conditions holds. */
-  readonly conditional: ReadonlyMap<string, readonly Condition[]>;
-  /** Refused with ENOSYS instead of EPERM, so that libraries use their older ways. */
-  readonly absent: ReadonlySet<string>;
-}
+// Owns the default seccomp profile, that of containerd 2.x in the words of the OCI specification, and its filter. What it adds for a
+// capability is added when the capability is in the bounding set.
+import os from 'node:os';
+import type { Arch } from '../linux/numbers.ts';
+import { ALLOW, ENOSYS, EPERM, ERRNO, hostArch } from './seccomp-bpf.ts';
+import { compileSeccompProfile } from './seccomp-compile.ts';
+import type { ArgumentTest, OciSeccompProfile, SeccompRule } from './seccomp-oci.ts';
+import type { SeccompFilter } from './spec.ts';
 
 const words = (text: string) => text.trim().split(/\s+/);
 
@@ -103,22 +93,55 @@ const withCapability: Readonly<Record<string, readonly string[]>> = {
 };
 
 const AF_VSOCK = 40;
+/** AF_MAX is below it. */
+const FAMILIES = 64;
 /** PER_LINUX, PER_LINUX32, the same with UNAME26, and the query. personality(2) */
-const personalities = [0, 8, 0x20000, 0x20008, 0xffffffff];
+const PERSONALITIES = [0, 8, 0x20000, 0x20008, 0xffffffff];
 /** CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET */
-const CLONE_NAMESPACES = 0x7e020000;
+const CLONE_NAMESPACES = 0x7e020000n;
 
-export function planDefaultProfile(bounding: readonly string[]): Profile {
-  const admin = bounding.includes('CAP_SYS_ADMIN');
-  return {
-    allowed: new Set([...always, ...bounding.flatMap((name) => withCapability[name] ?? [])]),
-    conditional: new Map<string, readonly Condition[]>([
-      // The host's virtual machines are not the container's to talk to.
-      ['socket', [{ argument: 0, operator: 'notEqual', value: AF_VSOCK }]],
-      ['personality', personalities.map((value) => ({ argument: 0, operator: 'equal', value }))],
-      ...(admin ? [] : ([['clone', [{ argument: 0, operator: 'equal', mask: CLONE_NAMESPACES, value: 0 }]]] as const)),
-    ]),
-    // A filter cannot see the flags of clone3: they are behind a pointer.
-    absent: new Set(admin ? [] : ['clone3']),
-  };
+const ANYWHERE = { caps: [], arches: [], minKernel: '' };
+
+function rule(names: readonly string[], more: Partial<SeccompRule> = {}): SeccompRule {
+  return { names, action: ALLOW, args: [], includes: ANYWHERE, excludes: ANYWHERE, ...more };
+}
+
+const masked = (mask: bigint, value: bigint): ArgumentTest => ({ index: 0, operator: 'MASKED_EQ', value: mask, valueTwo: value });
+
+/**
+ * The host's virtual machines are not the container's to talk to. The kernel reads an int, so NE would let pass what differs in the high
+ * half alone: a family is another one when one of its own bits is.
+ */
+function otherFamiliesThan(family: number): SeccompRule[] {
+  const bits = Array.from({ length: Math.log2(FAMILIES) }, (_, bit) => 1n << BigInt(bit));
+  const above = 0xffffffffn - BigInt(FAMILIES - 1);
+  return bits.map((bit) => rule(['socket'], { args: [masked(above | bit, ~BigInt(family) & bit)] }));
+}
+
+const withoutAdmin = { ...ANYWHERE, caps: ['CAP_SYS_ADMIN'] };
+
+export const DEFAULT_PROFILE: OciSeccompProfile = {
+  defaultAction: ERRNO | EPERM,
+  architectures: ['x86_64', 'i386', 'aarch64'],
+  archMap: new Map(),
+  flags: [],
+  rules: [
+    rule(always),
+    ...Object.entries(withCapability).map(([capability, names]) => rule(names, { includes: { ...ANYWHERE, caps: [capability] } })),
+    ...otherFamiliesThan(AF_VSOCK),
+    ...PERSONALITIES.map((value) => rule(['personality'], { args: [{ index: 0, operator: 'EQ', value: BigInt(value), valueTwo: 0n }] })),
+    rule(['clone'], { args: [masked(CLONE_NAMESPACES, 0n)], excludes: withoutAdmin }),
+    // A filter cannot see the flags of clone3: they are behind a pointer, and libraries use clone where it does not exist.
+    rule(['clone3'], { action: ERRNO | ENOSYS, excludes: withoutAdmin }),
+  ],
+};
+
+const compiled = new Map<string, SeccompFilter>();
+
+/** The default profile for a bounding set of capabilities; compiled once for each. */
+export function defaultSeccompFilter(bounding: readonly string[], arch: Arch = hostArch): SeccompFilter {
+  const key = [arch, ...bounding].join(' ');
+  const filter = compiled.get(key) ?? compileSeccompProfile(DEFAULT_PROFILE, { capabilities: bounding, kernelRelease: os.release(), arch });
+  compiled.set(key, filter);
+  return filter;
 }
