@@ -1,6 +1,8 @@
 // Owns one HTTP request to a registry: redirects, timeouts, and errors that say which host did what. Bodies are streams.
 import http from 'node:http';
 import https from 'node:https';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { RegistryError } from './registry-error.ts';
 import type { HostTls } from './registry-hosts.ts';
 
@@ -8,14 +10,22 @@ const REDIRECT_LIMIT = 5;
 const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface HttpRequest {
-  readonly method?: 'GET' | 'HEAD' | 'POST';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: string;
+  readonly body?: string | Uint8Array | RequestStream;
   readonly signal?: AbortSignal | undefined;
   /** For the first host; one that it redirects to is trusted as usual. */
   readonly tls?: HostTls | undefined;
+  /** How long the registry may be silent before it answers; a while longer for what makes it work. */
+  readonly answerTimeoutMs?: number;
   /** Ends the transfer when nothing has come for so long. */
   readonly progressTimeoutMs?: number;
+}
+
+/** A body that is not in memory: opened anew for each place that a redirect leads to. */
+export interface RequestStream {
+  readonly sizeBytes: number;
+  open(): Readable;
 }
 
 export interface HttpAnswer {
@@ -50,26 +60,35 @@ export function describeFailure(error: unknown): string {
   return words[code ?? ''] ?? message;
 }
 
-function send(url: URL, { method = 'GET', headers = {}, body, signal, tls, progressTimeoutMs }: HttpRequest): Promise<HttpAnswer> {
+function send(url: URL, { method = 'GET', headers = {}, body, signal, tls, ...timeouts }: HttpRequest): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
+    const { answerTimeoutMs = ANSWER_TIMEOUT_MS, progressTimeoutMs } = timeouts;
     const client = url.protocol === 'http:' ? http : https;
     const request = client.request(url, {
       method,
-      headers: { 'user-agent': 'tskubelet', ...headers },
-      timeout: ANSWER_TIMEOUT_MS,
+      headers: { 'user-agent': 'tskubelet', ...lengthOf(body), ...headers },
+      timeout: answerTimeoutMs,
       ...(signal && { signal }),
       ...(tls && { rejectUnauthorized: !tls.skipVerify, ca: tls.ca, cert: tls.certs, key: tls.keys }),
     });
     request.on('timeout', () =>
-      request.destroy(new Error(`no bytes for ${Math.round((request.socket?.timeout ?? ANSWER_TIMEOUT_MS) / 1000)} s`)),
+      request.destroy(new Error(`no bytes for ${Math.round((request.socket?.timeout ?? answerTimeoutMs) / 1000)} s`)),
     );
     request.on('error', reject);
     request.on('response', (answer) => {
       if (progressTimeoutMs !== undefined) answer.socket.setTimeout(progressTimeoutMs);
       resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer, url });
     });
-    request.end(body);
+    // An answer may come before the whole body is sent, a refusal: the broken stream is then no news.
+    if (typeof body === 'object' && 'open' in body) pipeline(body.open(), request).catch((error: Error) => request.destroy(error));
+    else request.end(body);
   });
+}
+
+function lengthOf(body: HttpRequest['body']): Record<string, string> {
+  if (body === undefined) return {};
+  const bytes = typeof body === 'string' ? Buffer.byteLength(body) : 'open' in body ? body.sizeBytes : body.length;
+  return { 'content-length': String(bytes) };
 }
 
 /** Sends a request and follows redirects; credentials go to the first host only. */

@@ -59,6 +59,7 @@ const table = {
   gettid: [186, 178],
   lsetxattr: [189, 6],
   lgetxattr: [192, 9],
+  llistxattr: [195, 12],
   sched_setaffinity: [203, 122],
   getdents64: [217, 61],
   fadvise64: [221, 223],

@@ -45,3 +45,14 @@ export function getXattr(path: string | Buffer, name: string): Buffer | undefine
   if (length < 0) throw new SyscallError('lgetxattr', [path.toString(), name], -length);
   return Buffer.from(buffer.subarray(VALUE_AT, VALUE_AT + length));
 }
+
+/** llistxattr(2); none where the filesystem has none at all. */
+export function listXattrs(path: string | Buffer): string[] {
+  const EOPNOTSUPP = -95;
+  const { address, buffer } = place(path, '');
+  const length = trySyscall('llistxattr', address, address + VALUE_AT, VALUE_LIMIT_BYTES);
+  if (length === EOPNOTSUPP) return [];
+  if (length < 0) throw new SyscallError('llistxattr', [path.toString()], -length);
+  const names = buffer.toString('utf8', VALUE_AT, VALUE_AT + length);
+  return names.split('\0').filter((name) => name !== '');
+}
