@@ -13,6 +13,7 @@ export function umlProblem(): string | undefined {
 
 export async function prepareUml({ directory, memoryMebibytes, timeoutMs }: PrepareOptions): Promise<Run> {
   return {
+    emulated: false,
     file: PROGRAM,
     args: [
       `mem=${memoryMebibytes}M`,
