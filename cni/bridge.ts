@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
-import type { Link } from '../runtime/linux/rtnetlink.ts';
+import type { Link } from '../runtime/linux/rtnetlink-link.ts';
 import { addAddress, deleteAddress, listAddresses } from './address.ts';
 import type { AttachmentRecord, PodAddress } from './attachment.ts';
 import { type Cidr, formatIp, gatewayOf, type IpAddress, ipBytes, parseIp } from './ip.ts';
@@ -49,7 +49,7 @@ export async function ensureBridge(socket: NetlinkSocket, { name, mtu, cidrs }: 
     await socket.request(addBridge({ name, mac: bridgeMac(name), mtu }));
     link = await findLink(socket, name);
     if (link === undefined) throw new Error(`bridge ${name} went away while it was set up`);
-  } else if (!link.up || link.mtu !== mtu) await socket.request(setLink(name, { mtu }));
+  } else if (!link.up || link.mtu !== mtu) await socket.request(setLink({ name, mtu, up: true }, `set link ${name} up with mtu ${mtu}`));
   const ipv6 = cidrs.some(({ family }) => family === 6);
   await applySysctls(bridgeSysctls(name, { ipv6, kernelIpv6: fs.existsSync('/proc/sys/net/ipv6') }));
 

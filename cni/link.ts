@@ -1,39 +1,35 @@
-// Owns links: bridge and veth requests as ip-link(8) names them, and reading links back.
-import {
-  attribute,
-  attributeString,
-  attributeU8,
-  attributeU32,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  nested,
-  type Request,
-} from '../runtime/linux/netlink.ts';
+// Owns links: requests as ip-link(8) names them, and reading links back.
+import { hasCode } from '../runtime/linux/errno.ts';
+import { NLM_F_CREATE, NLM_F_EXCL, type Request } from '../runtime/linux/netlink.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
+import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK } from '../runtime/linux/rtnetlink.ts';
 import {
-  IFF_UP,
-  IFLA_ADDRESS,
-  IFLA_BRPORT_MODE,
-  IFLA_IFALIAS,
-  IFLA_IFNAME,
-  IFLA_INFO_DATA,
-  IFLA_INFO_KIND,
-  IFLA_INFO_SLAVE_DATA,
-  IFLA_INFO_SLAVE_KIND,
-  IFLA_LINKINFO,
-  IFLA_MASTER,
-  IFLA_MTU,
-  IFLA_NET_NS_FD,
+  encodeLink,
+  encodePortVlan,
+  encodePortVlanDump,
   type Link,
-  linkHeader,
+  type LinkChange,
+  type LinkDetails,
+  type PortVlan,
   parseLink,
-  RTM_DELLINK,
-  RTM_GETLINK,
-  RTM_NEWLINK,
-  VETH_INFO_PEER,
-} from '../runtime/linux/rtnetlink.ts';
+  parsePortVlans,
+} from '../runtime/linux/rtnetlink-link.ts';
 
-const macBytes = (mac: string): Buffer => Buffer.from(mac.replaceAll(':', ''), 'hex');
+/** `what` tells more than the kind and the name, for errors. */
+export function addLink(
+  change: LinkChange & { readonly details: LinkDetails },
+  what = `add ${change.details.kind} ${change.name}`,
+): Request {
+  return { type: RTM_NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, what, body: encodeLink(change) };
+}
+
+export function setLink(change: LinkChange, what: string): Request {
+  return { type: RTM_NEWLINK, flags: 0, what, body: encodeLink(change) };
+}
+
+export function setLinkUp(index: number, name: string): Request {
+  return setLink({ index, up: true }, `set ${name} up`);
+}
 
 export interface BridgeLink {
   readonly name: string;
@@ -41,29 +37,9 @@ export interface BridgeLink {
   readonly mtu: number;
 }
 
+/** A MAC that was set is kept; a bridge without one takes the lowest of its ports', which changes as pods come and go. */
 export function addBridge({ name, mac, mtu }: BridgeLink): Request {
-  return {
-    type: RTM_NEWLINK,
-    flags: NLM_F_CREATE | NLM_F_EXCL,
-    what: `add bridge ${name}`,
-    body: Buffer.concat([
-      linkHeader({ flags: IFF_UP }),
-      attributeString(IFLA_IFNAME, name),
-      // An address that was set is kept; a bridge without one takes the lowest of its ports', which changes as pods come and go.
-      attribute(IFLA_ADDRESS, macBytes(mac)),
-      attributeU32(IFLA_MTU, mtu),
-      nested(IFLA_LINKINFO, [attributeString(IFLA_INFO_KIND, 'bridge')]),
-    ]),
-  };
-}
-
-export function setLink(name: string, { mtu }: { readonly mtu: number }): Request {
-  return {
-    type: RTM_NEWLINK,
-    flags: 0,
-    what: `set link ${name} up with mtu ${mtu}`,
-    body: Buffer.concat([linkHeader({ flags: IFF_UP }), attributeString(IFLA_IFNAME, name), attributeU32(IFLA_MTU, mtu)]),
-  };
+  return addLink({ name, mac, mtu, up: true, details: { kind: 'bridge' } });
 }
 
 export interface VethLink {
@@ -81,74 +57,43 @@ export interface VethLink {
 }
 
 /** Two requests for one datagram: the pair, its host end a port of the bridge and up; then hairpin mode on that port. */
-export function addVeth(veth: VethLink): Request[] {
-  const peer = Buffer.concat([
-    linkHeader(),
-    attributeString(IFLA_IFNAME, veth.peerName),
-    attribute(IFLA_ADDRESS, macBytes(veth.peerMac)),
-    attributeU32(IFLA_MTU, veth.mtu),
-    attributeU32(IFLA_NET_NS_FD, veth.netnsFd),
-  ]);
-  const pair: Request = {
-    type: RTM_NEWLINK,
-    flags: NLM_F_CREATE | NLM_F_EXCL,
-    what: `add veth ${veth.name} with peer ${veth.peerName} to ${veth.bridge}`,
-    body: Buffer.concat([
-      linkHeader({ flags: IFF_UP }),
-      attributeString(IFLA_IFNAME, veth.name),
-      attributeU32(IFLA_MTU, veth.mtu),
-      attributeU32(IFLA_MASTER, veth.bridgeIndex),
-      nested(IFLA_LINKINFO, [attributeString(IFLA_INFO_KIND, 'veth'), nested(IFLA_INFO_DATA, [nested(VETH_INFO_PEER, [peer])])]),
-    ]),
-  };
-  return [pair, setPort(veth.name, veth.alias)];
+export function addVeth({ name, bridge, bridgeIndex, mtu, alias, peerName, peerMac, netnsFd }: VethLink): Request[] {
+  const peer: LinkChange = { name: peerName, mac: peerMac, mtu, netnsFd };
+  const pair: LinkChange & { details: LinkDetails } = { name, mtu, master: bridgeIndex, up: true, details: { kind: 'veth', peer } };
+  return [addLink(pair, `add veth ${name} with peer ${peerName} to ${bridge}`), setHairpin(name, alias)];
 }
 
-/** Hairpin: a pod that connects to its own hostPort is answered through the port that it came in by. */
-function setPort(name: string, alias?: string): Request {
-  return {
-    type: RTM_NEWLINK,
-    flags: 0,
-    what: `set hairpin mode on ${name}`,
-    body: Buffer.concat([
-      linkHeader(),
-      attributeString(IFLA_IFNAME, name),
-      ...(alias === undefined ? [] : [attributeString(IFLA_IFALIAS, alias)]),
-      nested(IFLA_LINKINFO, [
-        attributeString(IFLA_INFO_SLAVE_KIND, 'bridge'),
-        nested(IFLA_INFO_SLAVE_DATA, [attributeU8(IFLA_BRPORT_MODE, 1)]),
-      ]),
-    ]),
-  };
+/** A pod that connects to its own hostPort is answered through the port that it came in by. */
+function setHairpin(name: string, alias?: string): Request {
+  return setLink({ name, ...(alias === undefined ? {} : { alias }), port: { hairpin: true } }, `set hairpin mode on ${name}`);
 }
 
 /** Two requests for one datagram: makes an existing veth a port of the bridge again. */
 export function joinBridge(name: string, bridge: string, bridgeIndex: number): Request[] {
-  const join: Request = {
-    type: RTM_NEWLINK,
-    flags: 0,
-    what: `add ${name} to ${bridge}`,
-    body: Buffer.concat([linkHeader({ flags: IFF_UP }), attributeString(IFLA_IFNAME, name), attributeU32(IFLA_MASTER, bridgeIndex)]),
-  };
-  return [join, setPort(name)];
+  return [setLink({ name, up: true, master: bridgeIndex }, `add ${name} to ${bridge}`), setHairpin(name)];
 }
 
-export function setLinkUp(index: number, name: string): Request {
-  return { type: RTM_NEWLINK, flags: 0, what: `set ${name} up`, body: linkHeader({ index, flags: IFF_UP }) };
+/** As `bridge vlan add dev NAME vid ID [pvid] [untagged]`. */
+export function addPortVlan(index: number, name: string, vlan: PortVlan, self = false): Request {
+  return { type: RTM_SETLINK, flags: 0, what: `add VLAN ${vlan.id} to ${name}`, body: encodePortVlan(index, vlan, self) };
 }
 
-function getLink(name: string): Request {
-  return {
-    type: RTM_GETLINK,
-    flags: 0,
-    what: `get link ${name}`,
-    body: Buffer.concat([linkHeader(), attributeString(IFLA_IFNAME, name)]),
-  };
+export function deletePortVlan(index: number, name: string, id: number): Request {
+  const body = encodePortVlan(index, { id, pvid: false, untagged: false });
+  return { type: RTM_DELLINK, flags: 0, what: `delete VLAN ${id} from ${name}`, body };
+}
+
+/** VLANs by the index of the bridge or port. */
+export async function listPortVlans(socket: NetlinkSocket): Promise<Map<number, readonly PortVlan[]>> {
+  const messages = await socket.dump({ type: RTM_GETLINK, flags: 0, what: 'list VLANs of bridges', body: encodePortVlanDump() });
+  return new Map(messages.map(parsePortVlans).map(({ index, vlans }) => [index, vlans]));
 }
 
 /** The link of that name, undefined when there is none. */
 export async function findLink(socket: NetlinkSocket, name: string): Promise<Link | undefined> {
-  const { messages, errors } = await socket.exchange([getLink(name)]);
+  const { messages, errors } = await socket.exchange([
+    { type: RTM_GETLINK, flags: 0, what: `get link ${name}`, body: encodeLink({ name }) },
+  ]);
   const [error] = errors;
   if (error !== undefined) {
     if (error.code === 'ENODEV') return undefined;
@@ -158,22 +103,28 @@ export async function findLink(socket: NetlinkSocket, name: string): Promise<Lin
   return message === undefined ? undefined : parseLink(message);
 }
 
+/** The link of that name; an error when there is none. */
+export async function getLink(socket: NetlinkSocket, name: string): Promise<Link> {
+  const link = await findLink(socket, name);
+  if (link === undefined) throw Object.assign(new Error(`there is no link ${name}`), { code: 'ENODEV' });
+  return link;
+}
+
 export async function listLinks(socket: NetlinkSocket): Promise<Link[]> {
-  const messages = await socket.dump({ type: RTM_GETLINK, flags: 0, what: 'list links', body: linkHeader() });
+  const messages = await socket.dump({ type: RTM_GETLINK, flags: 0, what: 'list links', body: encodeLink({}) });
   return messages.map(parseLink);
 }
 
 /**
- * Deletes a link of this namespace; absent is success. It takes some 20 ms under the kernel's link lock, so it has a socket of its own
- * for others not to queue behind it.
+ * Deletes a link of this namespace, or of that of `netnsFd`; absent is success. It takes some 20 ms under the kernel's link lock, so it
+ * has a socket of its own for others not to queue behind it.
  */
-export async function deleteLink(name: string): Promise<void> {
-  const socket = new NetlinkSocket(NETLINK_ROUTE);
+export async function deleteLink(name: string, netnsFd?: number): Promise<void> {
+  const socket = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
   try {
-    const body = Buffer.concat([linkHeader(), attributeString(IFLA_IFNAME, name)]);
-    await socket.request({ type: RTM_DELLINK, flags: 0, what: `delete link ${name}`, body });
+    await socket.request({ type: RTM_DELLINK, flags: 0, what: `delete link ${name}`, body: encodeLink({ name }) });
   } catch (error) {
-    if ((error as { code?: unknown }).code !== 'ENODEV') throw error;
+    if (!hasCode(error, 'ENODEV')) throw error;
   } finally {
     socket.close();
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Route } from '../runtime/linux/rtnetlink.ts';
+import type { Route } from '../runtime/linux/rtnetlink-route.ts';
 import { ipBytes, parseCidr, parseIp } from './ip.ts';
 import { advertisedLinkIndexes, defaultLinkIndex, findClash } from './route.ts';
 
@@ -9,7 +9,18 @@ const route = (destination: string, linkIndex: number, more: Partial<Route> = {}
   const ip = parseIp(address);
   const bytes = prefixLength === '0' ? Buffer.alloc(0) : ipBytes(ip);
   const family = ip.family === 4 ? 2 : 10;
-  return { family, destination: bytes, prefixLength: Number(prefixLength), table: 254, protocol: 3, linkIndex, priority: 0, ...more };
+  return {
+    family,
+    destination: bytes,
+    prefixLength: Number(prefixLength),
+    table: 254,
+    protocol: 3,
+    scope: 0,
+    type: 1,
+    linkIndex,
+    priority: 0,
+    ...more,
+  };
 };
 
 test('the default link is that of the lowest metric, IPv4 before IPv6', () => {

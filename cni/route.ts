@@ -1,42 +1,51 @@
 // Owns routes: requests as ip-route(8) names them, reading the host's main table, and what may be concluded from it.
-import { attribute, attributeU32, NLM_F_CREATE, NLM_F_EXCL, type Request } from '../runtime/linux/netlink.ts';
+import { NLM_F_CREATE, NLM_F_EXCL, type Request } from '../runtime/linux/netlink.ts';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
+import { RTM_GETROUTE, RTM_NEWROUTE } from '../runtime/linux/rtnetlink.ts';
 import {
   AF_INET,
   AF_INET6,
+  encodeRoute,
+  encodeRouteDump,
   parseRoute,
   type Route,
+  type RouteChange,
   RT_TABLE_MAIN,
-  RTA_GATEWAY,
-  RTA_OIF,
-  RTM_GETROUTE,
-  RTM_NEWROUTE,
-  RTN_UNICAST,
-  RTPROT_BOOT,
   RTPROT_RA,
-  routeHeader,
-} from '../runtime/linux/rtnetlink.ts';
+} from '../runtime/linux/rtnetlink-route.ts';
 import { type Cidr, formatCidr, formatIp, type IpAddress, ipBytes, ipFromBytes, overlaps } from './ip.ts';
 
-export function addDefaultRoute(gateway: IpAddress, linkIndex: number, linkName: string): Request {
-  const family = gateway.family === 4 ? AF_INET : AF_INET6;
+/** What a route says beside where it leads; its link is named for errors. */
+export interface RouteOptions extends Omit<RouteChange, 'family' | 'destination' | 'prefixLength' | 'gateway'> {
+  readonly linkName: string;
+}
+
+export function addRoute(destination: Cidr, gateway: IpAddress | undefined, { linkName, ...options }: RouteOptions): Request {
+  const { family, first, prefixLength } = destination;
+  const via = gateway === undefined ? '' : ` via ${formatIp(gateway)}`;
   return {
     type: RTM_NEWROUTE,
     flags: NLM_F_CREATE | NLM_F_EXCL,
-    what: `add route default via ${formatIp(gateway)} dev ${linkName}`,
-    body: Buffer.concat([
-      routeHeader({ family, table: RT_TABLE_MAIN, protocol: RTPROT_BOOT, type: RTN_UNICAST }),
-      attribute(RTA_GATEWAY, ipBytes(gateway)),
-      attributeU32(RTA_OIF, linkIndex),
-    ]),
+    what: `add route ${prefixLength === 0 ? 'default' : formatCidr(destination)}${via} dev ${linkName}`,
+    body: encodeRoute({
+      ...options,
+      family: family === 4 ? AF_INET : AF_INET6,
+      destination: ipBytes({ family, value: first }),
+      prefixLength,
+      ...(gateway === undefined ? {} : { gateway: ipBytes(gateway) }),
+    }),
   };
+}
+
+export function addDefaultRoute(gateway: IpAddress, linkIndex: number, linkName: string): Request {
+  return addRoute({ family: gateway.family, first: 0n, prefixLength: 0 }, gateway, { linkIndex, linkName });
 }
 
 /** The main routing tables of both families. */
 export async function listRoutes(socket: NetlinkSocket): Promise<Route[]> {
   const messages = [];
   for (const family of [AF_INET, AF_INET6])
-    messages.push(...(await socket.dump({ type: RTM_GETROUTE, flags: 0, what: 'list routes', body: routeHeader({ family }) })));
+    messages.push(...(await socket.dump({ type: RTM_GETROUTE, flags: 0, what: 'list routes', body: encodeRouteDump(family) })));
   return messages.map(parseRoute).filter(({ table }) => table === RT_TABLE_MAIN);
 }
 

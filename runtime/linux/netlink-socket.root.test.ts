@@ -5,7 +5,9 @@ import { ref } from '../program/builder.ts';
 import { runInProcess } from './in-process.ts';
 import { attributeString, attributeU32, NLM_F_CREATE, NLM_F_EXCL, nested } from './netlink.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from './netlink-socket.ts';
-import { addressHeader, linkHeader, parseLink, parseLinkAddress, RTM_GETADDR, RTM_GETLINK, RTM_NEWLINK } from './rtnetlink.ts';
+import { linkHeader, RTM_GETADDR, RTM_GETLINK, RTM_NEWLINK } from './rtnetlink.ts';
+import { parseLink } from './rtnetlink-link.ts';
+import { encodeAddressDump, parseLinkAddress } from './rtnetlink-route.ts';
 
 const skip = process.getuid?.() === 0 ? false : 'needs root';
 const CLONE_NEWNET = 0x40000000;
@@ -69,7 +71,7 @@ test('a socket in another namespace sees that namespace, and parallel exchanges 
   const [links, own, addresses] = await Promise.all([
     there.dump(listLinks),
     here.dump(listLinks),
-    there.dump({ type: RTM_GETADDR, flags: 0, what: 'list addresses', body: addressHeader({ family: 0, prefixLength: 0, index: 0 }) }),
+    there.dump({ type: RTM_GETADDR, flags: 0, what: 'list addresses', body: encodeAddressDump() }),
   ]);
   assert.deepEqual(
     links.map(parseLink).map(({ name }) => name),

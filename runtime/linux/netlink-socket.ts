@@ -12,6 +12,7 @@ import {
   NLM_F_DUMP_INTR,
   NLMSG_DONE,
   NLMSG_ERROR,
+  parseDone,
   parseError,
   parseMessages,
   type Request,
@@ -37,7 +38,7 @@ const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const MSG_DONTWAIT = 0x40;
 const EAGAIN = 11;
-const EINTR = 4;
+const EIO = 5;
 const ENOBUFS = 105;
 const SOCKADDR_BYTES = 12;
 const BUFFER_BYTES = 256 * 1024;
@@ -128,9 +129,11 @@ export class NetlinkSocket {
    */
   async request(...requests: readonly Request[]): Promise<Message[]> {
     const acknowledged = requests.map((request) => ({ ...request, flags: request.flags | NLM_F_ACK }));
-    const { messages, errors } = await this.exchange(acknowledged);
+    const { messages, errors, acknowledgements } = await this.exchange(acknowledged);
     const [error] = errors;
     if (error !== undefined) throw error;
+    if (acknowledgements < requests.length)
+      throw new NetlinkError(requests[acknowledgements]?.what ?? 'netlink request', EIO, 'the kernel did not acknowledge it');
     return messages;
   }
 
@@ -168,9 +171,9 @@ export class NetlinkSocket {
       const [error] = errors;
       if (error !== undefined) throw error;
       const done = messages.find((message) => message.type === NLMSG_DONE);
-      const errno = done === undefined || done.body.length < 4 ? 0 : -done.body.readInt32LE(0);
-      if (errno !== 0 && errno !== EINTR) throw new NetlinkError(request.what, errno);
-      const torn = errno === EINTR || messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0);
+      const refusal = done === undefined ? undefined : parseDone(done, request);
+      if (refusal !== undefined && refusal.code !== 'EINTR') throw refusal;
+      const torn = refusal !== undefined || messages.some((message) => (message.flags & NLM_F_DUMP_INTR) !== 0);
       if (!torn || attempt === DUMP_ATTEMPTS) return messages.filter((message) => message.type !== NLMSG_DONE);
     }
   }

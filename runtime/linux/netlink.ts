@@ -20,6 +20,8 @@ const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 const NLMSGERR_ATTR_MSG = 1;
 const NLMSGERR_ATTR_OFFS = 2;
+const NLMSGERR_ATTR_MISS_TYPE = 5;
+const EBADMSG = 74;
 const HEADER_BYTES = 16;
 const ATTRIBUTE_BYTES = 4;
 const MAX_ATTRIBUTE_BYTES = 0xffff;
@@ -49,6 +51,24 @@ export function attributeU8(type: number, value: number): Buffer {
 export function attributeU32(type: number, value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32LE(value >>> 0);
+  return attribute(type, bytes);
+}
+
+export function attributeU16(type: number, value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16LE(value);
+  return attribute(type, bytes);
+}
+
+export function attributeBe16(type: number, value: number): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16BE(value);
+  return attribute(type, bytes);
+}
+
+export function attributeBigU64(type: number, value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
   return attribute(type, bytes);
 }
 
@@ -154,15 +174,23 @@ export class NetlinkError extends Error {
  *   struct nlmsgerr { s32 error; nlmsghdr request; [the request's body unless capped]; attributes when NLM_F_ACK_TLVS }
  */
 export function parseError(message: Message, request: Request | undefined): NetlinkError | undefined {
+  const what = request?.what ?? `netlink message ${message.sequence}`;
+  if (message.body.length < 4 + HEADER_BYTES) return new NetlinkError(what, EBADMSG, 'the error message of the kernel is cut short');
   const errno = -message.body.readInt32LE(0);
   if (errno === 0) return undefined;
-  return new NetlinkError(request?.what ?? `netlink message ${message.sequence}`, errno, extendedAck(message, request));
+  const echoed = message.flags & NLM_F_CAPPED ? HEADER_BYTES : align(message.body.readUInt32LE(4));
+  return new NetlinkError(what, errno, extendedAck(message, 4 + echoed, request));
 }
 
-function extendedAck(message: Message, request: Request | undefined): string {
+/** What the end of a dump (NLMSG_DONE) says: undefined when all of it was told. `s32 error; attributes when NLM_F_ACK_TLVS` */
+export function parseDone(message: Message, request: Request): NetlinkError | undefined {
+  const errno = message.body.length < 4 ? 0 : -message.body.readInt32LE(0);
+  return errno === 0 ? undefined : new NetlinkError(request.what, errno, extendedAck(message, 4, request));
+}
+
+function extendedAck(message: Message, at: number, request: Request | undefined): string {
   if ((message.flags & NLM_F_ACK_TLVS) === 0) return '';
-  const echoed = message.flags & NLM_F_CAPPED ? HEADER_BYTES : align(message.body.readUInt32LE(4));
-  const attributes = parseAttributes(message.body.subarray(4 + echoed));
+  const attributes = parseAttributes(message.body.subarray(at));
   const text = attributes.get(NLMSGERR_ATTR_MSG);
   const offset = attributes.get(NLMSGERR_ATTR_OFFS);
   const words = text === undefined ? [] : [attributeText(text)];
@@ -171,5 +199,7 @@ function extendedAck(message: Message, request: Request | undefined): string {
     if (at >= 0 && at + ATTRIBUTE_BYTES <= request.body.length)
       words.push(`attribute ${request.body.readUInt16LE(at + 2) & NLA_TYPE_MASK}`);
   }
+  const missing = attributes.get(NLMSGERR_ATTR_MISS_TYPE);
+  if (missing !== undefined) words.push(`attribute ${missing.readUInt32LE(0)} is missing`);
   return words.join(', ');
 }
