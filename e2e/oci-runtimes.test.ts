@@ -3,11 +3,16 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { ContainerState, SecurityProfile_ProfileType } from '../cri-proto/gen/api.ts';
+import { ContainerState, NamespaceMode, SecurityProfile_ProfileType } from '../cri-proto/gen/api.ts';
+import { ensurePeer } from './peers/build.ts';
 import { run } from './testing/command.ts';
 import { BUSYBOX, execIn, namespaceOf, outputOf, pausePidOf, pidOf, sandboxConfig, startIn, statusOf, untilExited } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
+
+const FIRST_UID = 1_000_000;
+const range = [{ containerId: 0, hostId: FIRST_UID, length: 65_536 }];
+const POD_USERS = { mode: NamespaceMode.POD, uids: range, gids: range };
 
 const hybrid = fs.existsSync('/sys/fs/cgroup/unified/cgroup.procs');
 
@@ -50,7 +55,14 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
         runtimeHandlers.map((handler) => handler.name),
         ['', name, 'tskubelet'],
       );
-      assert.equal(runtimeHandlers.find((handler) => handler.name === name)?.features?.recursiveReadOnlyMounts, recursiveReadOnlyMounts);
+      const told = runtimeHandlers.find((handler) => handler.name === name);
+      assert.equal(told?.features?.recursiveReadOnlyMounts, recursiveReadOnlyMounts);
+      assert.equal(told?.features?.userNamespaces, false);
+      const users = { linux: { securityContext: { namespaceOptions: { usernsOptions: POD_USERS } } } };
+      await assert.rejects(node.cri.runtime.runPodSandbox({ config: sandboxConfig('users', node.logDir, users), runtimeHandler: name }), {
+        code: 'UNIMPLEMENTED',
+        message: /does not say that it maps the owners of mounts/,
+      });
       await assert.rejects(node.cri.runtime.runPodSandbox({ config: sandboxConfig('x', node.logDir), runtimeHandler: 'kata' }), {
         code: 'INVALID_ARGUMENT',
         message: /no runtime for "kata" is configured/,
@@ -95,6 +107,42 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       await removed(pod.id);
     });
 
+    test('a seccomp profile of a file holds, with conditions on arguments', async () => {
+      const pod = await sandbox('localhost');
+      const profile = path.join(node.dir, 'no-chmod.json');
+      const rule = { names: ['chmod', 'fchmodat', 'fchmodat2'], action: 'SCMP_ACT_ERRNO', errnoRet: 28 };
+      const masked = (index: number) => [{ index, value: 0o7777, valueTwo: 0o700, op: 'SCMP_CMP_MASKED_EQ' }];
+      const syscalls = [
+        { ...rule, names: ['chmod'], args: masked(1) },
+        { ...rule, names: ['fchmodat', 'fchmodat2'], args: masked(2) },
+        { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 28, excludes: { caps: ['CAP_CHOWN'] } },
+      ];
+      fs.writeFileSync(profile, JSON.stringify({ defaultAction: 'SCMP_ACT_ALLOW', syscalls }));
+      const id = await startIn(node.cri, pod.id, pod.config, {
+        metadata: { name: 'main' },
+        command: ['sh', '-c', 'mkdir /x; chmod 755 /x; chmod 700 /x; true'],
+        linux: { securityContext: { seccomp: { profileType: SecurityProfile_ProfileType.Localhost, localhostRef: profile } } },
+      });
+      assert.equal((await untilExited(node.cri, id)).exitCode, 0);
+      assert.equal(outputOf(pod.log('main')), 'chmod: /x: No space left on device\n');
+      await removed(pod.id);
+    });
+
+    test('explain shows what the shim does and what the runtime is given', async () => {
+      const pod = await sandbox('explained');
+      const id = await startIn(node.cri, pod.id, pod.config, { metadata: { name: 'main' }, command: ['sleep', '1000'] });
+      const { info } = await node.cri.runtime.containerStatus({ containerId: id, verbose: true });
+      const { steps, oci } = JSON.parse(info.program ?? '{}') as {
+        steps: { call: string }[];
+        oci: { runtime: string; bundle: string; config: { process: { args: string[] } } };
+      };
+      assert.equal(oci.runtime, file);
+      assert.deepEqual(oci.config, JSON.parse(fs.readFileSync(path.join(oci.bundle, 'config.json'), 'utf8')));
+      assert.ok(steps.some(({ call }) => call.startsWith(`execve("${file}", ["${file}","--root"`)));
+      assert.ok(!steps.some(({ call }) => call.includes('pivot_root')), 'that is the runtime’s doing');
+      await removed(pod.id);
+    });
+
     test('a terminal is the controlling one, and what is written to it is logged', async () => {
       const pod = await sandbox('tty');
       const command = ['sh', '-c', 'test -t 0 && echo a terminal > /dev/tty'];
@@ -127,6 +175,48 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       await removed(pod.id);
     });
   });
+
+const peer = await ensurePeer('runc');
+const newRunc = 'path' in peer ? { file: peer.path, skip: false } : { file: '', skip: peer.missing };
+
+test('a pod in a user namespace: its root is nobody on the host, and owners are mapped', { skip: newRunc.skip }, async () => {
+  const node = await TestNode.create({ flags: ['--runtime-handler', `runc=${newRunc.file}`] });
+  try {
+    await node.start('runtime');
+    const { runtimeHandlers } = await node.cri.runtime.status({});
+    const own = runtimeHandlers.find(({ name }) => name === '')?.features?.userNamespaces;
+    assert.equal(runtimeHandlers.find(({ name }) => name === 'runc')?.features?.userNamespaces, own);
+    assert.equal(own, true);
+    await node.cri.image.pullImage({ image: { image: BUSYBOX } });
+    const security = { securityContext: { namespaceOptions: { usernsOptions: POD_USERS } } };
+    const config = sandboxConfig('users', path.join(node.logDir, 'users'), { linux: security });
+    const { podSandboxId } = await node.cri.runtime.runPodSandbox({ config, runtimeHandler: 'runc' });
+    const volume = path.join(node.dir, 'volume');
+    fs.mkdirSync(volume);
+    const id = await startIn(node.cri, podSandboxId, config, {
+      metadata: { name: 'main' },
+      command: ['sh', '-c', 'touch /volume/of-root /here && chown 1000 /here && stat -c "%u %n" /bin/busybox /here; exec sleep 1000'],
+      mounts: [{ hostPath: volume, containerPath: '/volume', uidMappings: POD_USERS.uids, gidMappings: POD_USERS.gids }],
+      linux: security,
+    });
+    const log = path.join(node.logDir, 'users/main/0.log');
+    await poll('its output', () => fs.existsSync(log) && outputOf(log) === '0 /bin/busybox\n1000 /here\n', 10_000);
+    const pid = await pidOf(node.cri, id);
+    assert.equal(fs.statSync(`/proc/${pid}`).uid, FIRST_UID);
+    assert.equal(namespaceOf(pid, 'user'), namespaceOf(await pausePidOf(node.cri, podSandboxId), 'user'));
+    assert.equal(fs.statSync(path.join(volume, 'of-root')).uid, 0, 'through the mapped mount');
+    const inside = await execIn(node.cri, id, ['sh', '-c', 'id -u; cat /proc/self/uid_map']);
+    assert.match(inside.stdout, new RegExp(`^0\n +0 +${FIRST_UID} +65536`));
+    await node.cri.runtime.stopPodSandbox({ podSandboxId });
+    await node.cri.runtime.removePodSandbox({ podSandboxId });
+    assert.deepEqual(
+      node.mounts().filter((target) => target.includes('/containers/')),
+      [],
+    );
+  } finally {
+    await node.destroy();
+  }
+});
 
 test('a manifest names the handler as its runtimeClassName', { skip: fs.existsSync('/usr/sbin/runc') ? false : 'needs runc' }, async () => {
   const node = await TestNode.create({ flags: ['--runtime-handler', 'plain=/usr/sbin/runc'] });

@@ -8,12 +8,10 @@ import { gatherCgroupRootFacts, planCgroupRoot } from '../../runtime/cgroup/root
 import { CommandError } from '../error.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import { readHost } from '../node/host.ts';
-import { type ConfigNode, planContainerConfig, planSandboxConfig } from '../pod/cri-config.ts';
-import { FIRST_RANGE, hasOwnUsers } from '../pod/user-range.ts';
-import { podCgroupPath } from '../resource/pod-cgroups.ts';
+import type { ConfigNode } from '../pod/cri-config.ts';
+import { planStart, type StartPlan } from '../pod/plan-start.ts';
 import { renderProblem } from '../source/render-problem.ts';
 import type { DesiredPod } from '../source/source.ts';
-import { imageVolumes, planVolumes, volumePaths } from '../volume/plan.ts';
 import type { DryRunConfigs, RuntimeHalf } from './runtime-half.ts';
 import type { NodeSettings } from './settings.ts';
 
@@ -34,24 +32,30 @@ export async function planDryRun(file: string, settings: NodeSettings, runtime: 
   const node: ConfigNode = { nodeName, ...host, paths: { podsDir: path.join(rootDir, 'pods'), logDir } };
   return pods.map((desired) => ({
     desired,
-    configs: { ...encodeConfigs(desired, node, podCgroupPath(root, desired.pod)), rootDir, runDir },
+    configs: {
+      ...encodeStart(planStart({ desired, node, cgroupRoot: root, podIps: ["<the pod's address>"] })),
+      rootDir,
+      runDir,
+      ...findRuntime(desired, settings),
+    },
   }));
 }
 
-function encodeConfigs(desired: DesiredPod, node: ConfigNode, cgroupParent: string): Pick<DryRunConfigs, 'sandbox' | 'containers'> {
-  const users = hasOwnUsers(desired.pod) ? FIRST_RANGE : undefined;
-  const sandbox = planSandboxConfig({ desired, attempt: 0, cgroupParent, users, node });
-  const volumes = volumePaths(planVolumes(desired.pod, node.paths));
-  const containers = (desired.pod.spec?.containers ?? []).map((container) =>
-    planContainerConfig({
-      ...{ desired, container, volumes, imageVolumes: imageVolumes(desired.pod), users, node, restartCount: 0, backoffStep: 0 },
-      imageRef: container.image ?? '',
-      imageUser: { username: '' },
-      podIps: desired.pod.spec?.hostNetwork ? node.hostIps : ["<the pod's address>"],
-    }),
-  );
+/** RuntimeClass objects are the API server's: here the class is the handler. */
+function findRuntime({ pod }: DesiredPod, { runtimeHandlers }: NodeSettings): Pick<DryRunConfigs, 'ociRuntime'> {
+  const handler = pod.spec?.runtimeClassName ?? 'tskubelet';
+  if (handler === 'tskubelet') return {};
+  const ociRuntime = runtimeHandlers[handler];
+  if (ociRuntime === undefined)
+    throw new CommandError(
+      `pod ${pod.metadata?.name} has the runtimeClassName "${handler}": say which runtime that is by --runtime-handler ${handler}=PATH`,
+    );
+  return { ociRuntime };
+}
+
+function encodeStart({ sandboxConfig, containerConfigs }: StartPlan): Pick<DryRunConfigs, 'sandbox' | 'containers'> {
   return {
-    sandbox: PodSandboxConfig.encode(sandbox).finish(),
-    containers: containers.map((config) => ContainerConfig.encode(config).finish()),
+    sandbox: PodSandboxConfig.encode(sandboxConfig).finish(),
+    containers: containerConfigs.map((config) => ContainerConfig.encode(config).finish()),
   };
 }

@@ -123,6 +123,18 @@ function renderCgroup({ cgroup }: Partial<ExplainedStart>): string {
   return `  cgroup ${cgroup.path}\n${[...writes, ...lost].map((line) => `${line}\n`).join('')}`;
 }
 
+/** With every digit of 64-bit limits. */
+export function exactJson(value: unknown): string {
+  const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+  return JSON.stringify(value, (_key, part: unknown) => (typeof part === 'bigint' ? rawJSON(String(part)) : part), 2);
+}
+
+/** What runs in the container then is the external runtime's doing: its input is all that there is to tell. */
+function renderBundle({ oci }: Partial<ExplainedStart>): string {
+  if (oci === undefined) return '';
+  return `  ${oci.bundle}/config.json, which ${oci.runtime} executes\n${exactJson(oci.config).replaceAll(/^/gm, '    ')}\n`;
+}
+
 function renderPhases(phases: Readonly<Record<string, number>> | undefined): string {
   const entries = Object.entries(phases ?? {});
   if (entries.length === 0) return '';
@@ -137,7 +149,8 @@ export function renderExplainedPod({ namespace, pod, sandbox, containers }: Expl
       : `sandbox of pod ${namespace}/${pod}: a pause process holds what its containers share\n${renderSteps(sandbox.steps)}`,
     ...containers.map((container) => {
       const head = `container ${container.name}${container.state === undefined ? '' : `, ${container.state}`}${renderPhases(container.phases)}\n`;
-      return `${head}${renderCgroup(container)}${container.steps === undefined ? '  the runtime tells no steps\n' : renderSteps(container.steps)}`;
+      const steps = container.steps === undefined ? '  the runtime tells no steps\n' : renderSteps(container.steps);
+      return `${head}${renderCgroup(container)}${steps}${renderBundle(container)}`;
     }),
   ];
   return parts.filter((part) => part !== '').join('\n');

@@ -1,7 +1,7 @@
 // Owns `explain`: how a container of a running pod was started, or how one of a manifest would be.
 import { CommandError, usageError } from '../error.ts';
 import { getJson } from './agent-client.ts';
-import { type ExplainedPod, renderExplainedPod } from './explain-text.ts';
+import { type ExplainedPod, exactJson, renderExplainedPod } from './explain-text.ts';
 import type { Invocation } from './flags.ts';
 import { containerOf, findPod, parsePodName } from './pod-name.ts';
 import type { ExplainedStart, RuntimeHalf } from './runtime-half.ts';
@@ -28,7 +28,7 @@ export async function explain(invocation: Invocation, runtime: RuntimeHalf): Pro
   if (view !== 'start') throw usageError(`explain has the view "start" in this version of tskubelet, not "${view}"`);
   const pods =
     flags['dry-run'] === undefined ? [await explainRunning(invocation)] : await explainManifest(flags['dry-run'], invocation, runtime);
-  if (flags.output === 'json') process.stdout.write(`${JSON.stringify(pods.length === 1 ? pods[0] : pods, null, 2)}\n`);
+  if (flags.output === 'json') process.stdout.write(`${exactJson(pods.length === 1 ? pods[0] : pods)}\n`);
   else process.stdout.write(pods.map(renderExplainedPod).join('\n'));
   return 0;
 }

@@ -57,6 +57,8 @@ export interface DryRunConfigs {
   readonly containers: readonly Uint8Array[];
   readonly rootDir: string;
   readonly runDir: string;
+  /** The external OCI runtime of the pod's runtimeClassName. */
+  readonly ociRuntime?: string;
 }
 
 export interface ExplainedStep {
@@ -70,6 +72,8 @@ export interface ExplainedStep {
 
 export interface ExplainedStart {
   readonly steps: readonly ExplainedStep[];
+  /** What an external OCI runtime is given, where one makes the container. */
+  readonly oci?: { readonly runtime: string; readonly bundle: string; readonly config: object };
   readonly cgroup?: {
     readonly path: string;
     readonly writes: readonly { readonly controller: string; readonly file: string; readonly value: string }[];

@@ -173,8 +173,14 @@ export class Walk {
   async #checkUsers(): Promise<void> {
     if (this.#users() === undefined) return;
     const { runtimeHandlers } = await this.#node.cri.runtime.status({}, { timeoutMs: CALL_TIMEOUT_MS });
-    if (!runtimeHandlers.some(({ name, features }) => name === '' && features?.userNamespaces))
-      throw new Error('hostUsers is false, and the container runtime cannot make user namespaces on this node: remove hostUsers');
+    const handler = this.#runtimeHandler();
+    if (runtimeHandlers.some(({ name, features }) => name === handler && features?.userNamespaces)) return;
+    const which = handler === '' ? 'the container runtime' : `the runtime of runtimeClassName "${handler}"`;
+    throw new Error(`hostUsers is false, and ${which} cannot make user namespaces on this node: remove hostUsers`);
+  }
+
+  #runtimeHandler(): string {
+    return this.#wanted().pod.spec?.runtimeClassName ?? '';
   }
 
   async #createSandbox(attempt: number): Promise<void> {
@@ -183,7 +189,7 @@ export class Walk {
     if (attempt > 0) this.#event('Normal', 'SandboxChanged', 'Pod sandbox is gone: all containers are started again in a new one');
     await fs.mkdir(podLogDir(this.#paths, this.#observed), { recursive: true, mode: 0o755 });
     const { podSandboxId } = await runtime.runPodSandbox(
-      { config: this.#sandboxConfig(attempt), runtimeHandler: this.#wanted().pod.spec?.runtimeClassName ?? '' },
+      { config: this.#sandboxConfig(attempt), runtimeHandler: this.#runtimeHandler() },
       { timeoutMs: SANDBOX_TIMEOUT_MS },
     );
     const { status } = await runtime.podSandboxStatus({ podSandboxId }, { timeoutMs: CALL_TIMEOUT_MS });

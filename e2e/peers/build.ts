@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { localDigest, ORIGINAL_DIGEST } from '../critest/digest-image.ts';
 
-export type PeerName = 'crictl' | 'critest' | 'ginkgo';
+export type PeerName = 'crictl' | 'critest' | 'ginkgo' | 'runc';
 /** missing: one sentence for the skipped test. */
 export type Peer = { readonly path: string } | { readonly missing: string };
 
@@ -17,6 +17,8 @@ interface PeerSource {
   /** Arguments of go, run in the module's directory; the output file and the package follow. */
   readonly build: readonly string[];
   readonly package: string;
+  /** It has parts in C. */
+  readonly cgo?: true;
   /** Text of one source file that is replaced for the build. */
   readonly replace?: { readonly file: string; readonly from: string; readonly to: string };
 }
@@ -32,6 +34,14 @@ const PEERS: { readonly [Name in PeerName]: PeerSource } = {
   critest: { ...CRI_TOOLS, build: ['test', '-c', '-trimpath', STAMP], package: './cmd/critest', replace: DIGEST },
   // Runs critest in parallel; of the version in critest's go.mod.
   ginkgo: { module: 'github.com/onsi/ginkgo/v2', version: 'v2.28.1', build: ['build', '-trimpath', '-ldflags=-s -w'], package: './ginkgo' },
+  // Debian 12's is older than mapped owners of mounts. Without seccomp, whose library has no headers here: Debian's is for that.
+  runc: {
+    module: 'github.com/opencontainers/runc',
+    version: 'v1.3.3',
+    build: ['build', '-mod=mod', '-trimpath', '-ldflags=-s -w'],
+    package: '.',
+    cgo: true,
+  },
 };
 
 const BUILD_TIMEOUT_MS = 20 * 60_000;
@@ -63,7 +73,7 @@ export function cacheDirectory(): string {
   return path.join(process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache'), 'tskubelet', 'peers');
 }
 
-async function build({ module, version, build: args, package: pkg, replace }: PeerSource, program: string): Promise<void> {
+async function build({ module, version, build: args, package: pkg, cgo, replace }: PeerSource, program: string): Promise<void> {
   const unfinished = `${program}.${process.pid}`;
   const changed = `${program}.source`;
   try {
@@ -72,7 +82,7 @@ async function build({ module, version, build: args, package: pkg, replace }: Pe
       await copyChanged(directory, changed, replace);
       directory = changed;
     }
-    await go([...args, '-o', unfinished, pkg], directory);
+    await go([...args, '-o', unfinished, pkg], directory, cgo);
     await fs.rename(unfinished, program);
   } finally {
     await fs.rm(unfinished, { force: true });
@@ -103,8 +113,8 @@ export async function downloadModule(module: string, version: string): Promise<s
 }
 
 /** Runs go and returns its standard output; rejects with the last line that it complained with. */
-export function go(args: readonly string[], directory: string): Promise<string> {
-  const env = { ...process.env, GOTOOLCHAIN: 'local', GOWORK: 'off', CGO_ENABLED: '0' };
+export function go(args: readonly string[], directory: string, cgo = false): Promise<string> {
+  const env = { ...process.env, GOTOOLCHAIN: 'local', GOWORK: 'off', CGO_ENABLED: cgo ? '1' : '0' };
   return new Promise((resolve, reject) => {
     execFile('go', args, { cwd: directory, env, timeout: BUILD_TIMEOUT_MS, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       // go mod download -json tells its problem on standard output and exits 1.

@@ -25,13 +25,7 @@ export async function resolveContainer(
   const apparmorProfile = planAppArmorProfile(security, appArmorHost());
   await ensureAppArmorProfile(apparmorProfile);
   planRlimits(config, sandbox);
-  const io = planIoMax(config, sandbox);
-  const weight = planIoWeight(config, sandbox);
-  const sources = config.mounts.map(({ hostPath }) => hostPath).filter((hostPath) => hostPath !== '');
-  const unified = {
-    ...(io.length === 0 ? {} : { 'io.max': await findIoMax(io, [snapshot.upperDir, ...sources]) }),
-    ...(weight === undefined ? {} : { 'io.weight': weight }),
-  };
+  const unified = await findUnified(config, sandbox, snapshot.upperDir);
   checkResources({ ...config, unified }, host);
   // Compiled once now: what is wrong with a profile is told by create.
   planSeccomp(security, seccompProfile)([]);
@@ -40,6 +34,21 @@ export async function resolveContainer(
     ...(seccompProfile === undefined ? {} : { seccompProfile }),
     ...(apparmorProfile === undefined ? {} : { apparmorProfile }),
     ...(Object.keys(unified).length === 0 ? {} : { unified }),
+  };
+}
+
+/** The cgroup2 files that annotations ask for. `upperDir`: what the container writes. */
+export async function findUnified(
+  config: ContainerRecord['config'],
+  sandbox: PodSandboxConfig,
+  upperDir: string,
+): Promise<NonNullable<ContainerRecord['unified']>> {
+  const io = planIoMax(config, sandbox);
+  const weight = planIoWeight(config, sandbox);
+  const sources = config.mounts.map(({ hostPath }) => hostPath).filter((hostPath) => hostPath !== '');
+  return {
+    ...(io.length === 0 ? {} : { 'io.max': await findIoMax(io, [upperDir, ...sources]) }),
+    ...(weight === undefined ? {} : { 'io.weight': weight }),
   };
 }
 

@@ -73,22 +73,24 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   if (pause === undefined) throw failedPrecondition(`sandbox ${sandbox.id} has no pause process`);
   const options = config.linux?.securityContext?.namespaceOptions;
   const target = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
-  const shimOptions = {
+  const startOptions = {
     events: context.events,
     recordId,
     name: id,
     stdioDir: paths.containerRun(id),
     exitFile: paths.exitFile(id),
+    pausePid: pause.pid,
     ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),
+    ...(target === undefined ? {} : { targetPid: target }),
   };
   const running =
     ociRuntime === undefined
-      ? await startProcess(spec, { ...shimOptions, pausePid: pause.pid, ...(target === undefined ? {} : { targetPid: target }) })
+      ? await startProcess(spec, startOptions)
       : await startOciContainer(context, container, {
           runtime: ociRuntime,
           spec,
           oci: findOciSpec(context, container, sandbox, spec),
-          options: shimOptions,
+          options: startOptions,
         });
   laps.lap('process');
   context.faultPoint('container process started');

@@ -9,14 +9,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { openCgroup, procsFiles } from '../cgroup/apply.ts';
 import type { Container } from '../container/container.ts';
+import { hostId } from '../container/user-namespace.ts';
 import type { RuntimeContext } from '../context.ts';
 import { runCommand } from '../linux/command.ts';
 import { MNT_DETACH } from '../linux/constants.ts';
-import { hasCode } from '../linux/errno.ts';
-import { syscall, trySyscall } from '../linux/syscall.ts';
+import { hasCode, SyscallError } from '../linux/errno.ts';
+import { trySyscall } from '../linux/syscall.ts';
 import type { ContainerProcess, StartContainerOptions } from '../process/container.ts';
 import { createOciContainer } from '../process/oci.ts';
-import { CONSOLE_SOCKET } from '../program/oci-program.ts';
+import { CONSOLE_SOCKET, type OciCreateSpec } from '../program/oci-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import { encodeOciSpec, type OciSpec } from './types.ts';
 
@@ -34,7 +35,9 @@ interface Bundle {
   readonly runtime: string;
 }
 
-function bundleOf({ paths }: RuntimeContext, id: string, runtime: string): Bundle {
+type PathsOnly = Pick<RuntimeContext, 'paths'>;
+
+function bundleOf({ paths }: PathsOnly, id: string, runtime: string): Bundle {
   const directory = path.join(paths.containerRun(id), 'oci');
   const log = path.join(directory, 'log.json');
   const root = path.join(paths.runDir, 'oci', path.basename(runtime));
@@ -51,7 +54,26 @@ export interface OciStart {
   readonly runtime: string;
   readonly spec: ContainerSpec;
   readonly oci: OciSpec;
-  readonly options: Omit<StartContainerOptions, 'pausePid' | 'targetPid'>;
+  readonly options: StartContainerOptions;
+}
+
+export type OciCreate = Omit<OciCreateSpec, 'recordId' | 'ignoredSignals'>;
+
+/** What the shim does and executes; `explain` tells the same. */
+export function planOciCreate(context: PathsOnly, id: string, { runtime, spec }: Pick<OciStart, 'runtime' | 'spec'>): OciCreate {
+  const { directory, log, pidFile, root } = bundleOf(context, id, runtime);
+  const { uidMappings, gidMappings, rootfs, keepsStdin } = spec;
+  const { terminal } = spec.process;
+  const create = ['create', '--bundle', directory, '--pid-file', pidFile, ...(terminal ? ['--console-socket', CONSOLE_SOCKET] : []), id];
+  return {
+    rootfs,
+    ...(uidMappings === undefined ? {} : { rootOwner: { uid: hostId('uid', 0, uidMappings), gid: hostId('gid', 0, gidMappings) } }),
+    bundle: directory,
+    argv: [runtime, '--root', root, '--log', log, '--log-format', 'json', ...create],
+    env: Object.entries(ENV).map(([key, value]) => `${key}=${value}`),
+    terminal,
+    keepsStdin,
+  };
 }
 
 /** Creates and starts the container. What a failure leaves is releaseOciContainer's to undo. */
@@ -64,24 +86,12 @@ export async function startOciContainer(
   await fs.promises.mkdir(bundle.directory, { recursive: true, mode: 0o700 });
   await fs.promises.mkdir(bundle.root, { recursive: true, mode: 0o700 });
   await fs.promises.writeFile(path.join(bundle.directory, 'config.json'), encodeOciSpec(oci), { mode: 0o600 });
-  const terminal = spec.process.terminal ? ['--console-socket', CONSOLE_SOCKET] : [];
-  const create = ['create', '--bundle', bundle.directory, '--pid-file', bundle.pidFile, ...terminal, record.id];
   const name = path.basename(runtime);
-  const running = await createOciContainer(
-    {
-      rootfs: spec.rootfs,
-      bundle: bundle.directory,
-      argv: [runtime, '--root', bundle.root, '--log', bundle.log, '--log-format', 'json', ...create],
-      env: Object.entries(ENV).map(([key, value]) => `${key}=${value}`),
-      terminal: spec.process.terminal,
-      keepsStdin: spec.keepsStdin,
-    },
-    {
-      ...options,
-      pidFile: bundle.pidFile,
-      readError: () => `${name} create: ${lastError(readLog(bundle.log)) ?? 'it failed without a word'}`,
-    },
-  );
+  const running = await createOciContainer(planOciCreate(context, record.id, { runtime, spec }), {
+    ...options,
+    pidFile: bundle.pidFile,
+    readError: () => `${name} create: ${lastError(readLog(bundle.log)) ?? 'it failed without a word'}`,
+  });
   context.faultPoint('container created by its runtime');
   try {
     placeInCgroups(context, record.cgroupPath, running.initPid);
@@ -110,10 +120,13 @@ export function releaseOciContainer(context: RuntimeContext, { id, releases }: C
   });
 }
 
-/** Detached: whoever still looks at it does not keep the container from going. */
+/** Detached: whoever still looks at it does not keep the container from going. Below a mapped root is a tmpfs with its layers. */
 function unmountRootfs(mountpoint: string): void {
-  const result = trySyscall('umount2', mountpoint, MNT_DETACH);
-  if (result < 0 && result !== ENOENT && result !== EINVAL) syscall('umount2', mountpoint, MNT_DETACH);
+  for (;;) {
+    const result = trySyscall('umount2', mountpoint, MNT_DETACH);
+    if (result === ENOENT || result === EINVAL) return;
+    if (result < 0) throw new SyscallError('umount2', [mountpoint, 'MNT_DETACH'], -result);
+  }
 }
 
 async function runOci({ runtime, root }: Bundle, args: readonly string[]): Promise<void> {

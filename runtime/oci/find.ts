@@ -1,8 +1,10 @@
 // Owns looking up what the OCI spec of a container of ours says beyond its ContainerSpec: who holds its namespaces, its names, its limits.
 import os from 'node:os';
-import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
+import { NamespaceMode as Mode, type PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import type { CgroupHost } from '../cgroup/cgroup.ts';
 import type { Container } from '../container/container.ts';
 import { planDeviceRules } from '../container/devices.ts';
+import type { ContainerRecord } from '../container/record.ts';
 import { planResources } from '../container/resources.ts';
 import { findSeccompProfile } from '../container/seccomp.ts';
 import type { RuntimeContext } from '../context.ts';
@@ -14,14 +16,20 @@ import { planOciSeccomp } from './seccomp.ts';
 import { planOciSpec } from './spec.ts';
 import type { OciSpec } from './types.ts';
 
-/** The container as an OCI runtime-spec object. `spec` comes from findSpec. */
-export function findOciSpec(context: RuntimeContext, container: Container, sandbox: Sandbox, spec: ContainerSpec): OciSpec {
-  const { config, cgroupPath } = container.record;
-  const { metadata } = sandbox.record.config;
-  const pausePid = sandbox.record.pause?.pid;
-  const options = config.linux?.securityContext?.namespaceOptions;
-  const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
-  const profile = findSeccompProfile(config.linux?.securityContext, container.record.seccompProfile);
+export interface OciInput {
+  readonly record: Pick<ContainerRecord, 'config' | 'cgroupPath' | 'unified' | 'seccompProfile'>;
+  readonly sandbox: { readonly id: string; readonly config: PodSandboxConfig };
+  readonly pausePid?: number | undefined;
+  /** Whose PID namespace is joined instead of the sandbox's. */
+  readonly targetPid?: number | undefined;
+  readonly host: Pick<CgroupHost, 'mode'>;
+}
+
+/** A container as an OCI runtime-spec object. */
+export function planOci(spec: ContainerSpec, { record, sandbox, pausePid, targetPid, host }: OciInput): OciSpec {
+  const { config, cgroupPath } = record;
+  const { metadata } = sandbox.config;
+  const profile = findSeccompProfile(config.linux?.securityContext, record.seccompProfile);
   const capabilities = spec.process.capabilities.bounding;
   return planOciSpec(spec, {
     names: {
@@ -35,10 +43,21 @@ export function findOciSpec(context: RuntimeContext, container: Container, sandb
     ...(pausePid === undefined ? {} : { pausePid }),
     ...(targetPid === undefined ? {} : { targetPid }),
     cgroupPath,
-    resources: planOciResources(planResources(config.linux?.resources, container.record.unified), {
-      unified: context.cgroups.host.mode === 'unified',
-    }),
+    resources: planOciResources(planResources(config.linux?.resources, record.unified), { unified: host.mode === 'unified' }),
     deviceRules: planDeviceRules(config.devices, spec.devices),
     ...(profile === undefined ? {} : { seccomp: planOciSeccomp(profile, { capabilities, kernelRelease: os.release() }) }),
   });
+}
+
+/** Of a container of ours. `spec` comes from findSpec. */
+export function findOciSpec(
+  context: RuntimeContext,
+  { record }: Container,
+  { id, record: sandbox }: Sandbox,
+  spec: ContainerSpec,
+): OciSpec {
+  const options = record.config.linux?.securityContext?.namespaceOptions;
+  const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
+  const { host } = context.cgroups;
+  return planOci(spec, { record, sandbox: { id, config: sandbox.config }, pausePid: sandbox.pause?.pid, targetPid, host });
 }

@@ -14,6 +14,8 @@ export interface OciRuntime {
   /** The executable. */
   readonly path: string;
   readonly recursiveReadOnlyMounts: boolean;
+  /** It maps the owners of mounts: a pod with users of its own needs that. */
+  readonly idMappedMounts: boolean;
 }
 
 /** `handlers`: name to absolute path. A path that cannot be executed is an error now and not at the first pod. */
@@ -29,19 +31,31 @@ async function findOciRuntime(handler: string, file: string): Promise<OciRuntime
   } catch (cause) {
     throw new Error(`--runtime-handler ${handler}=${file}`, { cause });
   }
-  return { handler, path: file, recursiveReadOnlyMounts: (await readMountOptions(file)).includes('rro') };
+  return { handler, path: file, ...(await readFeatures(file)) };
 }
 
-/** `RUNTIME features` prints JSON (runtime-spec, features.md); older runtimes do not know the command, nor recursive read-only mounts. */
-async function readMountOptions(file: string): Promise<readonly string[]> {
+type Features = Pick<OciRuntime, 'recursiveReadOnlyMounts' | 'idMappedMounts'>;
+
+/** `RUNTIME features` prints JSON (runtime-spec, features.md); older runtimes do not know the command, nor what is asked for here. */
+async function readFeatures(file: string): Promise<Features> {
+  const nothing = { recursiveReadOnlyMounts: false, idMappedMounts: false };
   try {
     const { exitCode, stdout } = await runCommand([file, 'features'], { timeoutMs: FEATURES_MS });
-    if (exitCode !== 0) return [];
-    const { mountOptions } = JSON.parse(stdout.toString()) as { mountOptions?: unknown };
-    return Array.isArray(mountOptions) ? mountOptions.filter((option) => typeof option === 'string') : [];
+    return exitCode === 0 ? parseFeatures(stdout.toString()) : nothing;
   } catch {
-    return [];
+    return nothing;
   }
+}
+
+export function parseFeatures(text: string): Features {
+  const { mountOptions, linux } = JSON.parse(text) as {
+    readonly mountOptions?: unknown;
+    readonly linux?: { readonly mountExtensions?: { readonly idmap?: { readonly enabled?: unknown } } };
+  };
+  return {
+    recursiveReadOnlyMounts: Array.isArray(mountOptions) && mountOptions.includes('rro'),
+    idMappedMounts: linux?.mountExtensions?.idmap?.enabled === true,
+  };
 }
 
 /** As Status tells them, in order of their names. `own`: what our own runtime can do. */
@@ -49,9 +63,9 @@ export function renderRuntimeHandlers(
   runtimes: ReadonlyMap<string, OciRuntime>,
   own: NonNullable<RuntimeHandler['features']>,
 ): RuntimeHandler[] {
-  const external = [...runtimes.values()].map(({ handler, recursiveReadOnlyMounts }) => ({
+  const external = [...runtimes.values()].map(({ handler, recursiveReadOnlyMounts, idMappedMounts }) => ({
     name: handler,
-    features: { recursiveReadOnlyMounts, userNamespaces: false },
+    features: { recursiveReadOnlyMounts, userNamespaces: own.userNamespaces && idMappedMounts },
   }));
   const all = [...OWN_HANDLERS.map((name) => ({ name, features: own })), ...external];
   return all.sort((a, b) => (a.name < b.name ? -1 : 1));

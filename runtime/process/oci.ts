@@ -3,17 +3,16 @@ import fs from 'node:fs';
 import { createPipe } from '../linux/pipe2.ts';
 import { type OciCreateSpec, planOciProgram } from '../program/oci-program.ts';
 import { RECORD } from '../program/records.ts';
-import { type ContainerProcess, copyInit, ExitWatch, type StartContainerOptions } from './container.ts';
-import { Descriptors } from './descriptors.ts';
+import type { Descriptors } from './descriptors.ts';
 import type { EventRecord } from './events.ts';
-import { createExitFile, decodeWaitStatus } from './exit-file.ts';
+import { decodeWaitStatus } from './exit-file.ts';
 import { hostLimits } from './host-limits.ts';
-import { processTitle } from './ours.ts';
 import { ProgramError } from './program-error.ts';
-import { startProgram } from './start.ts';
-import { placeStdio } from './stdio.ts';
+import { type ContainerProcess, placeUserNamespace, type ShimOptions, startShim } from './shim.ts';
 
-export interface CreateOciOptions extends Omit<StartContainerOptions, 'pausePid' | 'targetPid'> {
+export interface CreateOciOptions extends ShimOptions {
+  /** Its user namespace maps the owners of the layers, when the root has an owner of its own. */
+  readonly pausePid: number;
   /** Where the runtime writes the pid of init. */
   readonly pidFile: string;
   /** Why the runtime could not create the container. */
@@ -25,40 +24,20 @@ export async function createOciContainer(
   spec: Omit<OciCreateSpec, 'recordId' | 'ignoredSignals'>,
   options: CreateOciOptions,
 ): Promise<ContainerProcess> {
-  const { events, recordId, exitFile } = options;
-  const program = planOciProgram({ ...spec, recordId, ignoredSignals: hostLimits().ignoredSignals });
-  const descriptors = new Descriptors();
-  const watch = new ExitWatch(events, recordId, exitFile);
+  const { ignoredSignals } = hostLimits();
+  const program = planOciProgram({ ...spec, recordId: options.recordId, ignoredSignals });
   const pipe = createPipe();
   const failed = new AbortController();
-  try {
-    descriptors.place(events.fd, 'events');
+  const place = (descriptors: Descriptors) => {
     descriptors.place(descriptors.own(pipe.read), 'join');
-    placeStdio(descriptors, options.stdioDir, spec.keepsStdin);
-    descriptors.place(descriptors.own(createExitFile(exitFile)), 'exitFile');
-    const { shimCgroup, timeoutMs, signal } = options;
-    const { launched, value, warnings } = await startProgram({
-      program,
-      argv: processTitle('shim', options.name),
-      descriptors,
-      recordId,
-      reportFd: events.fd,
-      listen: (listener) => watch.listen(listener),
-      until: RECORD.started,
-      onRecord: (record) => {
-        if (record.type === RECORD.created) tellInitPid(record, pipe.write, options, failed);
-      },
-      signal: signal === undefined ? failed.signal : AbortSignal.any([signal, failed.signal]),
-      ...(shimCgroup === undefined ? {} : { cgroup: descriptors.open(shimCgroup, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY) }),
-      ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    });
-    const initPidfd = copyInit(launched.pidfd, value);
-    return watch.follow({ initPid: value, initPidfd, shimPid: launched.pid, shimPidfd: launched.pidfd, warnings });
-  } catch (error) {
-    fs.rmSync(exitFile, { force: true });
-    throw error;
+    if (spec.rootOwner !== undefined) placeUserNamespace(descriptors, options.pausePid);
+  };
+  const onRecord = (record: EventRecord) => {
+    if (record.type === RECORD.created) tellInitPid(record, pipe.write, options, failed);
+  };
+  try {
+    return await startShim({ program, keepsStdin: spec.keepsStdin, place, onRecord, failed: failed.signal }, options);
   } finally {
-    descriptors.close();
     fs.closeSync(pipe.write);
   }
 }

@@ -15,8 +15,8 @@ import {
   addAttributes,
   addBindSource,
   addDetached,
-  addIdmappedLayers,
   addImageSource,
+  addMappedOverlay,
   addMask,
   addNothing,
   addOpenTree,
@@ -24,6 +24,7 @@ import {
   addPivot,
   addReadonlyPath,
   cgroupBinds,
+  type Owner,
   Targets,
 } from './rootfs-steps.ts';
 import { addClone, addPrologue, addShim } from './shim-steps.ts';
@@ -107,11 +108,9 @@ function addHostRootSteps(p: ProgramBuilder, spec: ContainerSpec, target: Progra
   return sources;
 }
 
-function addMappedOverlay(p: ProgramBuilder, { rootfs, uidMappings = [], gidMappings = [] }: ContainerSpec): void {
+function rootOwner({ uidMappings = [], gidMappings = [] }: ContainerSpec): Owner {
   const hostId = (mappings: typeof uidMappings) => mappings.find(({ containerId }) => containerId === 0)?.hostId ?? 0;
-  for (const directory of [rootfs.upperDir, rootfs.workDir])
-    p.op('fchownat', [k.AT_FDCWD, directory, hostId(uidMappings), hostId(gidMappings), 0]);
-  addOverlay(p, rootfs, addIdmappedLayers(p, rootfs.mountpoint, rootfs.lowerDirs));
+  return { uid: hostId(uidMappings), gid: hostId(gidMappings) };
 }
 
 function addInit(
@@ -201,7 +200,7 @@ function addSources(p: ProgramBuilder, spec: ContainerSpec, inUserns: boolean): 
     note: 'private before pivot_root: a shared "/" would show our mounts to the host',
   });
   const { mountpoint } = spec.rootfs;
-  if (inUserns) addMappedOverlay(p, spec);
+  if (inUserns) addMappedOverlay(p, spec.rootfs, rootOwner(spec));
   else addOverlay(p, spec.rootfs, spec.rootfs.lowerDirs);
   p.phase('host sources');
   take(({ propagation }) => propagation === 'private');

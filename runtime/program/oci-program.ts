@@ -9,7 +9,7 @@ import * as k from '../linux/constants.ts';
 import { type Program, ProgramBuilder, ref, shown } from './builder.ts';
 import { addSignals } from './process-steps.ts';
 import { FD } from './records.ts';
-import { addOverlay } from './rootfs-steps.ts';
+import { addMappedOverlay, addOverlay, type Owner } from './rootfs-steps.ts';
 import { addClone, addPrologue, addShim, placeRecord, sendRecord } from './shim-steps.ts';
 import type { Rootfs } from './spec.ts';
 
@@ -17,6 +17,8 @@ export interface OciCreateSpec {
   readonly recordId: number;
   /** Mounted here, on the host: whoever starts this has written down that it may have to be unmounted. */
   readonly rootfs: Rootfs;
+  /** Who is root in the container's user namespace, as the host numbers it; the layers are mapped then. */
+  readonly rootOwner?: Owner;
   /** Working directory of the runtime. */
   readonly bundle: string;
   /** The runtime's executable and arguments. */
@@ -35,7 +37,8 @@ export function planOciProgram(spec: OciCreateSpec): Program {
   const p = new ProgramBuilder({ recordId: spec.recordId });
   addPrologue(p, 'tskubelet-shim');
   p.phase('root');
-  addOverlay(p, spec.rootfs, spec.rootfs.lowerDirs);
+  if (spec.rootOwner === undefined) addOverlay(p, spec.rootfs, spec.rootfs.lowerDirs);
+  else addMappedOverlay(p, spec.rootfs, spec.rootOwner);
   p.op('chdir', [spec.bundle]);
   const socket = spec.terminal ? addConsoleSocket(p) : undefined;
   p.phase('create');

@@ -138,7 +138,7 @@ export function addIdmap(p: ProgramBuilder, tree: number, recursive: boolean): v
 }
 
 /** Layers belong to the host's ids; a mapped copy of each is put on a tmpfs below `place`. Overlays themselves cannot be mapped. */
-export function addIdmappedLayers(p: ProgramBuilder, place: string, lowerDirs: readonly string[]): readonly string[] {
+function addIdmappedLayers(p: ProgramBuilder, place: string, lowerDirs: readonly string[]): readonly string[] {
   p.op('mount', ['layers', place, 'tmpfs', 0, 'mode=0700,size=64k'], { note: 'a place for the mapped copies of the layers' });
   return lowerDirs.map((directory, i) => {
     const target = `${place}/${i}`;
@@ -149,6 +149,18 @@ export function addIdmappedLayers(p: ProgramBuilder, place: string, lowerDirs: r
     p.op('close', [ref(tree)]);
     return target;
   });
+}
+
+/** Host ids. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** The root of a user namespace: layers seen through it, and a writable part that belongs to its root. */
+export function addMappedOverlay(p: ProgramBuilder, rootfs: Rootfs, { uid, gid }: Owner): void {
+  for (const directory of [rootfs.upperDir, rootfs.workDir]) p.op('fchownat', [k.AT_FDCWD, directory, uid, gid, 0]);
+  addOverlay(p, rootfs, addIdmappedLayers(p, rootfs.mountpoint, rootfs.lowerDirs));
 }
 
 /** Mounts an image's layers aside and takes the mount. */

@@ -6,7 +6,7 @@ import { hostId } from '../container/user-namespace.ts';
 import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, failedPrecondition, invalidArgument, unimplemented } from '../errors.ts';
 import { newId, sandboxKey } from '../ids.ts';
-import { OWN_HANDLERS } from '../oci/runtimes.ts';
+import { type OciRuntime, OWN_HANDLERS } from '../oci/runtimes.ts';
 import { startPause } from '../process/pause.ts';
 import { createRollback } from '../rollback.ts';
 import { identify } from '../state/process-identity.ts';
@@ -26,7 +26,7 @@ const MAX_HOSTNAME_BYTES = 64;
 export function checkSandboxConfig(
   config: PodSandboxConfig | undefined,
   runtimeHandler: string,
-  ociRuntimes: ReadonlyMap<string, unknown>,
+  ociRuntimes: ReadonlyMap<string, OciRuntime>,
 ): PodSandboxConfig {
   if (config?.metadata === undefined) throw invalidArgument('sandbox config has no metadata');
   const { name, namespace, uid } = config.metadata;
@@ -49,15 +49,19 @@ function checkNamespaces(config: PodSandboxConfig): void {
     throw failedPrecondition(`annotation ${TIME_OFFSET}: this kernel has no time namespaces (CONFIG_TIME_NS): run the pod without it`);
 }
 
-function checkExternalHandler(config: PodSandboxConfig, handler: string, ociRuntimes: ReadonlyMap<string, unknown>): void {
-  if (!ociRuntimes.has(handler)) {
+function checkExternalHandler(config: PodSandboxConfig, handler: string, ociRuntimes: ReadonlyMap<string, OciRuntime>): void {
+  const runtime = ociRuntimes.get(handler);
+  if (runtime === undefined) {
     const known = [...OWN_HANDLERS, ...ociRuntimes.keys()].map((name) => `"${name}"`).join(', ');
     throw invalidArgument(
       `no runtime for "${handler}" is configured: use one of ${known}, or start with --runtime-handler ${handler}=PATH`,
     );
   }
   const userns = config.linux?.securityContext?.namespaceOptions?.usernsOptions;
-  if (userns?.mode === Mode.POD) throw unimplemented(`pods in a user namespace are made by our own runtime only, and not by "${handler}"`);
+  if (userns?.mode === Mode.POD && !runtime.idMappedMounts)
+    throw unimplemented(
+      `${runtime.path} of runtime handler "${handler}" does not say that it maps the owners of mounts, which a pod in a user namespace needs: use runc 1.2 or newer, crun 1.9 or newer, or our own runtime`,
+    );
 }
 
 function planPortMappings(config: PodSandboxConfig): readonly PortMapping[] {

@@ -8,10 +8,13 @@ import { detectCgroupHost } from '../cgroup/host.ts';
 import { planCgroup } from '../cgroup/plan.ts';
 import { cgroupProblem } from '../cgroup/root.ts';
 import { planRlimits } from '../container/annotations.ts';
+import { findUnified } from '../container/resolve.ts';
 import { planResources } from '../container/resources.ts';
 import { planSeccomp, seccompFile } from '../container/seccomp.ts';
 import { planContainerSpec } from '../container/spec.ts';
 import type { ImageConfig } from '../image/store.ts';
+import { planOciCreate } from '../oci/bundle.ts';
+import { type OciInput, planOci } from '../oci/find.ts';
 import { planPaths } from '../paths.ts';
 import { hostLimits } from '../process/host-limits.ts';
 import type { CgroupPlacement, ContainerSpec } from '../program/spec.ts';
@@ -24,6 +27,8 @@ export interface DryRun {
   readonly containers: readonly Uint8Array[];
   readonly rootDir: string;
   readonly runDir: string;
+  /** The external OCI runtime of the pod's runtime handler. */
+  readonly ociRuntime?: string;
 }
 
 export interface ExplainedDryRun {
@@ -31,27 +36,56 @@ export interface ExplainedDryRun {
   readonly containers: readonly (ExplainedStart & { readonly name: string })[];
 }
 
-export function explainStart(dryRun: DryRun): ExplainedDryRun {
+export async function explainStart(dryRun: DryRun): Promise<ExplainedDryRun> {
   const sandbox = PodSandboxConfig.decode(dryRun.sandbox);
   const host = detectCgroupHost();
   // A user who asks has none of the daemon's capabilities: the program is shown as root would run it.
   const target = { recordId: 0, ...hostLimits(), availableCapabilities: -1n };
   return {
     sandbox: explainSandboxConfig(sandbox, target),
-    containers: dryRun.containers.map((bytes) => {
-      const config = ContainerConfig.decode(bytes);
-      const name = config.metadata?.name ?? '';
-      const cgroupPath = cgroupProblem(host) === undefined ? `${sandbox.linux?.cgroupParent || '/cri'}/<${name}>` : '';
-      const spec = planSpec(config, sandbox, { dryRun, host, cgroupPath });
-      return { name, ...explainContainerStart({ config, spec, cgroupPath, host, target }) };
-    }),
+    containers: await Promise.all(
+      dryRun.containers.map(async (bytes) => {
+        const config = ContainerConfig.decode(bytes);
+        const name = config.metadata?.name ?? '';
+        const cgroupPath = cgroupProblem(host) === undefined ? `${sandbox.linux?.cgroupParent || '/cri'}/<${name}>` : '';
+        const unified = await findUnified(config, sandbox, existing(dryRun.rootDir));
+        const profile = readProfile(config);
+        const spec = planSpec(config, sandbox, { dryRun, host, cgroupPath, profile });
+        const oci = planDryOci(
+          dryRun,
+          { config, cgroupPath, unified, ...(profile === undefined ? {} : { seccompProfile: profile }) },
+          { sandbox, spec, host },
+        );
+        return { name, ...explainContainerStart({ config, spec, unified, cgroupPath, host, target, oci }) };
+      }),
+    ),
   };
+}
+
+/** Where a start would make a directory: the file system is that of its nearest ancestor. */
+function existing(directory: string): string {
+  return fs.existsSync(directory) || directory === '/' ? directory : existing(path.dirname(directory));
+}
+
+function readProfile({ linux }: ContainerConfig): string | undefined {
+  const file = seccompFile(linux?.securityContext);
+  return file === undefined ? undefined : fs.readFileSync(file, 'utf8');
+}
+
+function planDryOci(
+  { ociRuntime, rootDir, runDir }: DryRun,
+  record: OciInput['record'],
+  { sandbox, spec, host }: { sandbox: PodSandboxConfig; spec: ContainerSpec; host: CgroupHost },
+) {
+  if (ociRuntime === undefined) return undefined;
+  const create = planOciCreate({ paths: planPaths(rootDir, runDir) }, `<${record.config.metadata?.name}>`, { runtime: ociRuntime, spec });
+  return { create, config: planOci(spec, { record, sandbox: { id: '<sandbox>', config: sandbox }, host }) };
 }
 
 function planSpec(
   config: ContainerConfig,
   sandbox: PodSandboxConfig,
-  { dryRun, host, cgroupPath }: { dryRun: DryRun; host: CgroupHost; cgroupPath: string },
+  { dryRun, host, cgroupPath, profile }: { dryRun: DryRun; host: CgroupHost; cgroupPath: string; profile: string | undefined },
 ): ContainerSpec {
   const name = config.metadata?.name ?? '';
   const paths = planPaths(dryRun.rootDir, dryRun.runDir);
@@ -59,7 +93,6 @@ function planSpec(
   const directory = paths.containerDir(`<${name}>`);
   const security = config.linux?.securityContext;
   const uid = Number(security?.runAsUser?.value ?? 0n);
-  const file = seccompFile(security);
   return planContainerSpec(config, sandbox, placeholderImage(config), {
     rootfs: {
       lowerDirs: [`<layers of ${config.image?.userSpecifiedImage || config.image?.image}>`],
@@ -77,7 +110,7 @@ function planSpec(
     hostname: modeOf(sandbox, 'network') === Mode.NODE ? '' : sandbox.hostname,
     shmSource: modeOf(sandbox, 'ipc') === Mode.NODE ? '/dev/shm' : paths.sandboxShm('<sandbox>'),
     sandboxFiles: new Map(['hostname', 'hosts', 'resolv.conf'].map((file) => [`/etc/${file}`, `${run}/${file}`])),
-    seccomp: planSeccomp(security, file === undefined ? undefined : fs.readFileSync(file, 'utf8')),
+    seccomp: planSeccomp(security, profile),
     rlimits: planRlimits(config, sandbox),
   });
 }

@@ -5,9 +5,12 @@ import { detectCgroupHost } from '../cgroup/host.ts';
 import { planCgroup } from '../cgroup/plan.ts';
 import type { ContainerRecord } from '../container/record.ts';
 import { planResources } from '../container/resources.ts';
+import type { OciCreate } from '../oci/bundle.ts';
+import type { OciSpec } from '../oci/types.ts';
 import { hostLimits } from '../process/host-limits.ts';
 import { type ProgramTarget, planContainerProgram } from '../program/container-program.ts';
 import { type ExplainedStep, explainProgram } from '../program/explain.ts';
+import { planOciProgram } from '../program/oci-program.ts';
 import { planPauseProgram } from '../program/pause-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import { planPause } from '../sandbox/plan.ts';
@@ -27,8 +30,18 @@ export interface ExplainedCgroup {
 }
 
 export interface ExplainedStart {
+  /** Of our own programs: with an external OCI runtime those of its container's shim. */
   readonly steps: readonly StepWithField[];
+  /** What the external OCI runtime is given, if there is one. */
+  readonly oci?: OciStartInWords;
   readonly cgroup?: ExplainedCgroup;
+}
+
+export interface OciStartInWords {
+  readonly runtime: string;
+  /** Where config.json is while the container runs. */
+  readonly bundle: string;
+  readonly config: OciSpec;
 }
 
 function withFields(steps: readonly ExplainedStep[], config: ContainerConfig | undefined): readonly StepWithField[] {
@@ -51,20 +64,33 @@ export interface ContainerStart {
   readonly cgroupPath: string;
   readonly host: CgroupHost;
   readonly target: ProgramTarget;
+  /** Given when an external OCI runtime makes the container. */
+  readonly oci?: { readonly create: OciCreate; readonly config: OciSpec } | undefined;
 }
 
-export function explainContainerStart({ config, spec, unified, cgroupPath, host, target }: ContainerStart): ExplainedStart {
-  const steps = withFields(explainProgram(planContainerProgram(spec, target)), config);
-  if (cgroupPath === '') return { steps };
+export function explainContainerStart({ config, spec, unified, cgroupPath, host, target, oci }: ContainerStart): ExplainedStart {
+  const program =
+    oci === undefined
+      ? planContainerProgram(spec, target)
+      : planOciProgram({ ...oci.create, ...target, ignoredSignals: target.ignoredSignals ?? [] });
+  const start = {
+    steps: withFields(explainProgram(program), config),
+    ...(oci === undefined ? {} : { oci: { runtime: oci.create.argv[0] ?? '', bundle: oci.create.bundle, config: oci.config } }),
+  };
+  if (cgroupPath === '') return start;
   const { writes, unexpressed } = planCgroup(planResources(config.linux?.resources, unified), host);
-  return { cgroup: { path: cgroupPath, writes, unexpressed }, steps };
+  return { cgroup: { path: cgroupPath, writes, unexpressed }, ...start };
 }
 
 export function explainPause({ config, recordId }: SandboxRecord): ExplainedStart {
   return explainSandboxConfig(config, { recordId, ...hostLimits() });
 }
 
-export function explainContainer({ config, cgroupPath, recordId, unified }: ContainerRecord, spec: ContainerSpec): ExplainedStart {
-  const start = { config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() } };
+export function explainContainer(
+  { config, cgroupPath, recordId, unified }: ContainerRecord,
+  spec: ContainerSpec,
+  oci: ContainerStart['oci'],
+): ExplainedStart {
+  const start = { config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() }, oci };
   return explainContainerStart(unified === undefined ? start : { ...start, unified });
 }

@@ -2,6 +2,7 @@
 import type { Container } from '../container/container.ts';
 import { findSpec } from '../container/find-spec.ts';
 import type { RuntimeContext } from '../context.ts';
+import { planOciCreate } from '../oci/bundle.ts';
 import { findOciSpec } from '../oci/find.ts';
 import { OCI_VERSION } from '../oci/spec.ts';
 import type { OciNamespace, OciSpec } from '../oci/types.ts';
@@ -80,8 +81,8 @@ export async function containerInfo(context: RuntimeContext, container: Containe
   const sandbox = context.sandboxes.get(record.sandboxId);
   if (sandbox === undefined) return { info: json(info) };
   const spec = await findSpec(context, container, sandbox);
-  return {
-    info: json({ ...info, runtimeSpec: findOciSpec(context, container, sandbox, spec) }),
-    program: json(explainContainer(record, spec)),
-  };
+  const config = findOciSpec(context, container, sandbox, spec);
+  const { ociRuntime: runtime } = record;
+  const oci = runtime === undefined ? undefined : { config, create: planOciCreate(context, record.id, { runtime, spec }) };
+  return { info: json({ ...info, runtimeSpec: config }), program: json(explainContainer(record, spec, oci)) };
 }

@@ -17,6 +17,8 @@ const cases: readonly (readonly [phase: string, call: string, field: string | un
   // "" is no host path: an image volume took every step with an empty argument for its own.
   ['host sources', 'mount("", "/", 0, MS_REC|MS_PRIVATE, 0)', undefined],
   ['volumes', 'move_mount($/run/hostname, "", AT_FDCWD, "/etc/hostname", MOVE_MOUNT_F_EMPTY_PATH)', undefined],
+  ['hidden paths', 'mount("/proc/bus", "/proc/bus", 0, MS_BIND|MS_REC, 0)', 'linux.security_context.readonly_paths'],
+  ['hidden paths', '$refusal = prlimit64(0, RLIMIT_NOFILE, soft 1 hard 2, 0)', 'annotations tskubelet.dev/rlimits'],
 ];
 
 for (const [phase, call, field] of cases)

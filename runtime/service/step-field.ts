@@ -21,6 +21,7 @@ const RULES: readonly Rule[] = [
   [/PR_SET_NO_NEW_PRIVS/, `${SECURITY}.no_new_privs`],
   [/^seccomp\(/, `${SECURITY}.seccomp`],
   [/^mount_setattr\(AT_FDCWD, "\/", 0, ro/, `${SECURITY}.readonly_rootfs`],
+  [/prlimit64\(/, 'annotations tskubelet.dev/rlimits'],
   [/"\/proc\/sys\/(kernel|net|fs)\//, 'linux.sysctls'],
   [/execve\(/, 'command'],
 ];
@@ -43,7 +44,8 @@ export function fieldOf({ phase, call }: ExplainedStep, config: ContainerConfig 
     const mount = mountOf(config, call);
     if (mount !== undefined) return mount;
   }
-  if (phase === 'hidden paths' && !call.startsWith('mount_setattr(AT_FDCWD, "/",'))
+  const hides = phase === 'hidden paths' && /^(\$\S+ = )?(mount|mount_setattr|move_mount|open_tree)\(/.test(call);
+  if (hides && !call.startsWith('mount_setattr(AT_FDCWD, "/",'))
     return / "\/dev\/null"|"tmpfs"|\("\/dev\/null"/.test(call) ? `${SECURITY}.masked_paths` : `${SECURITY}.readonly_paths`;
   if (config?.workingDir && call === `chdir(${quoted(config.workingDir)})`) return 'working_dir';
   return RULES.find(([pattern]) => pattern.test(call))?.[1];
