@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Logger } from '../logger.ts';
+import type { BlobProgress } from './blob-feed.ts';
 import { chainIds } from './digest.ts';
 import type { ImageRecord } from './image-index.ts';
 import type { LayerStore } from './layers.ts';
@@ -32,6 +33,11 @@ export interface LayerBlob {
   /** What the manifest promises; absent where there is none (legacy archives). */
   readonly digest?: string;
   readonly sizeBytes?: number;
+  /** The file is still being written: it is unpacked as it comes. */
+  readonly progress?: BlobProgress;
+  /** Settles when the file is whole, or will not be. */
+  readonly whole?: Promise<void>;
+  /** Gives up what is still being written, and removes the file where it is nobody else's. */
   release(): Promise<void>;
 }
 
@@ -62,7 +68,7 @@ export async function unpackLayers(
           diffId: diffIds[index] ?? '',
           ...(base !== undefined && { base }),
         },
-        signal,
+        { signal, progress: blob.progress },
       );
       report?.layer(index, 'done');
       return unpacked;

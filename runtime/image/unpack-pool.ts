@@ -1,83 +1,121 @@
-// Owns the worker threads: made when there is work, at most a few, ended when there has been none for a while.
+// Owns the worker threads: made when there is work, as many as there are processors, ended when there has been none for a while. Each
+// does several jobs in turns.
+import os from 'node:os';
 import { Worker } from 'node:worker_threads';
+import type { BlobProgress } from './blob-feed.ts';
 import type { Unpacked } from './unpack.ts';
-import type { UnpackAnswer } from './unpack.worker.ts';
+import type { UnpackAnswer, UnpackMessage } from './unpack.worker.ts';
 import type { UnpackJob } from './unpack-job.ts';
 
-const WORKER_LIMIT = 3;
 const IDLE_MS = 5_000;
+/** Of archives that are there whole. Those that are still coming are few anyway, and must not keep these waiting. */
+const WHOLE_AT_ONCE = 6;
+
+export interface UnpackOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The blob is still being written: it is unpacked as it comes. */
+  readonly progress?: BlobProgress | undefined;
+}
 
 export interface UnpackPool {
-  /** Unpacks in a worker. An abort ends the worker in the middle of its work. */
-  run(job: UnpackJob, signal?: AbortSignal): Promise<Unpacked>;
+  /** Unpacks in a worker. When it has rejected, after an abort too, nothing writes into the target any more. */
+  run(job: UnpackJob, options?: UnpackOptions): Promise<Unpacked>;
   close(): Promise<void>;
 }
 
 // Compiled, this file and the worker are .js; run from the sources they are .ts.
 const script = new URL(`./unpack.worker.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
 
-export function createUnpackPool(limit = WORKER_LIMIT): UnpackPool {
-  const idle: { worker: Worker; timer: NodeJS.Timeout }[] = [];
-  const busy = new Set<Worker>();
+interface Crew {
+  readonly worker: Worker;
+  readonly jobs: Map<number, PromiseWithResolvers<UnpackAnswer>>;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export function createUnpackPool(limit = Math.min(4, Math.max(2, os.availableParallelism()))): UnpackPool {
+  const crews = new Set<Crew>();
   const waiting: (() => void)[] = [];
+  let wholeAtOnce = 0;
+  let nextId = 1;
 
-  function take(): Worker {
-    const kept = idle.pop();
-    if (kept === undefined) return new Worker(script);
-    clearTimeout(kept.timer);
-    kept.worker.ref();
-    return kept.worker;
+  function hire(): Crew {
+    const worker = new Worker(script);
+    const crew: Crew = { worker, jobs: new Map(), timer: undefined };
+    const end = (error: Error) => {
+      crews.delete(crew);
+      clearTimeout(crew.timer);
+      for (const { reject } of crew.jobs.values()) reject(error);
+      crew.jobs.clear();
+    };
+    worker.on('message', (answer: UnpackAnswer) => crew.jobs.get(answer.id)?.resolve(answer));
+    worker.on('error', end);
+    worker.on('exit', () => end(new Error('the unpacking thread ended')));
+    crews.add(crew);
+    return crew;
   }
 
-  function giveBack(worker: Worker): void {
-    worker.unref();
-    const timer = setTimeout(() => {
-      idle.splice(
-        idle.findIndex((item) => item.worker === worker),
-        1,
-      );
-      void worker.terminate();
-    }, IDLE_MS);
-    timer.unref();
-    idle.push({ worker, timer });
+  /** The one with the fewest jobs; a new one rather than a second job for anyone. */
+  function choose(): Crew {
+    const [least] = [...crews].sort((a, b) => a.jobs.size - b.jobs.size);
+    const crew = least === undefined || (least.jobs.size > 0 && crews.size < limit) ? hire() : least;
+    clearTimeout(crew.timer);
+    crew.worker.ref();
+    return crew;
   }
 
-  async function work(job: UnpackJob, signal: AbortSignal | undefined): Promise<Unpacked> {
+  function rest(crew: Crew): void {
+    if (crew.jobs.size > 0) return;
+    crew.worker.unref();
+    crew.timer = setTimeout(() => void crew.worker.terminate(), IDLE_MS);
+    crew.timer.unref();
+  }
+
+  async function work(job: UnpackJob, { signal, progress }: UnpackOptions): Promise<Unpacked> {
     signal?.throwIfAborted();
-    const worker = take();
-    busy.add(worker);
-    let whole = false;
-    const { promise, resolve, reject } = Promise.withResolvers<UnpackAnswer>();
-    const ended = () => reject(new Error('the unpacking thread ended'));
-    const aborted = () => reject(signal?.reason);
-    worker.on('message', resolve).on('error', reject).on('exit', ended);
-    signal?.addEventListener('abort', aborted);
+    const crew = choose();
+    const id = nextId++;
+    const answered = Promise.withResolvers<UnpackAnswer>();
+    crew.jobs.set(id, answered);
+    const tell = (message: UnpackMessage) => crew.worker.postMessage(message);
+    const abort = () => tell({ id, abort: true });
+    // One message for all that comes in a turn of the event loop.
+    let scheduled: NodeJS.Immediate | undefined;
+    const unfollow = progress?.follow(() => {
+      scheduled ??= setImmediate(() => {
+        scheduled = undefined;
+        tell({ id, arrivedBytes: progress.arrivedBytes });
+      });
+    });
+    signal?.addEventListener('abort', abort);
     try {
-      worker.postMessage(job);
-      const answer = await promise;
-      whole = true;
+      tell({ id, job, arrivedBytes: progress?.arrivedBytes ?? Number.POSITIVE_INFINITY });
+      const answer = await answered.promise;
       if ('unpacked' in answer) return answer.unpacked;
+      signal?.throwIfAborted();
       throw Object.assign(new Error(answer.message), answer.code === undefined ? {} : { code: answer.code });
     } finally {
-      // One by one: removing all listeners of a Worker takes Node's own away as well, and it never answers again.
-      worker.off('message', resolve).off('error', reject).off('exit', ended);
-      signal?.removeEventListener('abort', aborted);
-      busy.delete(worker);
-      // Awaited, so that nothing is written into the target after the caller removes it.
-      if (whole) giveBack(worker);
-      else await worker.terminate();
-      waiting.shift()?.();
+      unfollow?.();
+      clearImmediate(scheduled);
+      signal?.removeEventListener('abort', abort);
+      crew.jobs.delete(id);
+      rest(crew);
     }
   }
 
   return {
-    run: async (job, signal) => {
-      while (busy.size >= limit) await new Promise<void>((resolve) => waiting.push(resolve));
-      return work(job, signal);
+    run: async (job, options = {}) => {
+      if (options.progress !== undefined) return work(job, options);
+      while (wholeAtOnce >= WHOLE_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+      wholeAtOnce++;
+      try {
+        return await work(job, options);
+      } finally {
+        wholeAtOnce--;
+        waiting.shift()?.();
+      }
     },
     close: async () => {
-      for (const { timer } of idle) clearTimeout(timer);
-      await Promise.all([...idle.splice(0).map(({ worker }) => worker), ...busy].map((worker) => worker.terminate()));
+      await Promise.all([...crews].map(({ worker }) => worker.terminate()));
     },
   };
 }

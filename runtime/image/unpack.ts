@@ -3,10 +3,12 @@
 // once where the filesystem refuses those.
 import fs from 'node:fs';
 import { hasCode } from '../linux/errno.ts';
+import { makeFile, setFileTimes, setTimes } from '../linux/file-maker.ts';
 import { encodeDevice, makeNode, S_IFBLK, S_IFCHR, S_IFIFO } from '../linux/mknod.ts';
 import { setXattr } from '../linux/xattr.ts';
 import { cleanPath, createLayerTree, forget, joinPath, type LayerTree, resolveDirectory } from './layer-tree.ts';
-import type { TarEntry, TarSink } from './tar-reader.ts';
+import type { TarEntry } from './tar-header.ts';
+import type { TarSink } from './tar-reader.ts';
 
 export interface UnpackLimits {
   readonly bytes: number;
@@ -47,11 +49,13 @@ export function createUnpacker(
   const made = new Set<string>();
   const whitedOut = new Set<string>();
   const implied = new Set<string>();
-  const times = new Map<string, number>();
+  const times = new Map<string, TarEntry>();
   let entries = 0;
   let bytes = 0;
   let inodes = 0;
   let file: { fd: number; entry: TarEntry; path: string } | undefined;
+  /** The directory of the entry before: archives come directory by directory. */
+  let lastParent: { readonly name: string; readonly path: string } | undefined;
 
   const at = (path: string): Buffer => Buffer.concat([rootBytes, Buffer.from(path, 'latin1')]);
   const quote = (path: string): string => JSON.stringify(Buffer.from(path, 'latin1').toString());
@@ -72,6 +76,7 @@ export function createUnpacker(
   }
 
   function remove(path: string): void {
+    lastParent = undefined;
     fs.rmSync(at(path), { recursive: true, force: true });
     forget(tree, path);
     whitedOut.delete(path);
@@ -91,16 +96,12 @@ export function createUnpacker(
     inodes++;
   }
 
-  function setAttributes(path: string, entry: TarEntry): void {
-    const target = at(path);
-    if (keepOwners) {
-      if (!(entry.uid >= 0 && entry.uid <= MAX_ID && entry.gid >= 0 && entry.gid <= MAX_ID)) {
-        throw new Error(`${quote(path)} has the owner ${entry.uid}:${entry.gid}, which is out of range`);
-      }
-      // Before the mode: chown(2) clears the setuid bit and file capabilities.
-      fs.lchownSync(target, entry.uid, entry.gid);
-    }
-    if (entry.type !== 'symlink') fs.chmodSync(target, entry.mode);
+  function checkOwner(entry: TarEntry): void {
+    if (keepOwners && !(entry.uid >= 0 && entry.uid <= MAX_ID && entry.gid >= 0 && entry.gid <= MAX_ID))
+      throw new Error(`it has the owner ${entry.uid}:${entry.gid}, which is out of range`);
+  }
+
+  function setXattrs(target: Buffer, entry: TarEntry): void {
     for (const [name, value] of entry.xattrs) {
       if (!allowedXattr.test(name)) continue;
       try {
@@ -110,8 +111,17 @@ export function createUnpacker(
         if (name === 'security.capability' || !hasCode(error, 'EOPNOTSUPP', 'EPERM')) throw error;
       }
     }
-    if (entry.type === 'directory') times.set(path, entry.mtimeSeconds);
-    else fs.lutimesSync(target, entry.mtimeSeconds, entry.mtimeSeconds);
+  }
+
+  function setAttributes(path: string, entry: TarEntry): void {
+    const target = at(path);
+    checkOwner(entry);
+    // Before the mode: chown(2) clears the setuid bit and file capabilities.
+    if (keepOwners) fs.lchownSync(target, entry.uid, entry.gid);
+    if (entry.type !== 'symlink') fs.chmodSync(target, entry.mode);
+    setXattrs(target, entry);
+    if (entry.type === 'directory') times.set(path, entry);
+    else setTimes(target, entry);
   }
 
   function makeDirectory(path: string, entry: TarEntry): void {
@@ -130,12 +140,12 @@ export function createUnpacker(
     const target = cleanPath(entry.linkName);
     const name = target.pop();
     const absent = (): never => {
-      throw new Error(`${quote(path)} is a hard link to ${quote(entry.linkName)}, which the layer does not have`);
+      throw new Error(`it is a hard link to ${quote(entry.linkName)}, which the layer does not have`);
     };
     if (name === undefined) absent();
     const source = joinPath(resolveDirectory(tree, target, absent), name ?? '');
     if (source === path) return;
-    if (tree.directories.has(source)) throw new Error(`${quote(path)} is a hard link to the directory ${quote(source)}`);
+    if (tree.directories.has(source)) throw new Error(`it is a hard link to the directory ${quote(source)}`);
     if (whitedOut.has(source)) absent();
     try {
       place(path, (to) => fs.linkSync(at(source), to));
@@ -166,7 +176,7 @@ export function createUnpacker(
     // aufs' own bookkeeping (.wh..wh.plnk and the like) means nothing here.
     if (name.startsWith('.wh..wh.')) return;
     const hidden = name.slice('.wh.'.length);
-    if (hidden === '' || hidden === '.' || hidden === '..') throw new Error(`${quote(joinPath(parent, name))} is not a valid whiteout`);
+    if (hidden === '' || hidden === '.' || hidden === '..') throw new Error('it is not a valid whiteout');
     const path = joinPath(parent, hidden);
     // A whiteout speaks of the layers below only: what this layer has made stays, a directory without what lies below it.
     if (made.has(path)) {
@@ -189,51 +199,89 @@ export function createUnpacker(
     setAttributes(path, entry);
   }
 
+  function makeWhole(path: string, entry: TarEntry, content: Buffer): void {
+    checkOwner(entry);
+    const { mode, mtimeSeconds, mtimeNanoseconds } = entry;
+    const { uid, gid } = keepOwners ? entry : {};
+    place(path, (target) => makeFile(target, content, { mode, uid, gid, mtimeSeconds, mtimeNanoseconds }));
+    if (entry.xattrs.size > 0) setXattrs(at(path), entry);
+  }
+
   function open(path: string, entry: TarEntry): void {
+    checkOwner(entry);
     const flags = fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_NOFOLLOW;
     place(path, (target) => {
       file = { fd: fs.openSync(target, flags, 0o600), entry, path };
     });
   }
 
+  function close({ fd, entry, path }: NonNullable<typeof file>): void {
+    try {
+      if (entry.isSparse) fs.ftruncateSync(fd, entry.sizeBytes);
+      if (keepOwners) fs.fchownSync(fd, entry.uid, entry.gid);
+      fs.fchmodSync(fd, entry.mode);
+      if (entry.xattrs.size > 0) setXattrs(at(path), entry);
+      setFileTimes(fd, entry);
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** The path at which the entry is to be made; undefined for the root itself. */
+  function locate(entryName: string): { parent: string; name: string } | undefined {
+    const slash = entryName.lastIndexOf('/');
+    const parentName = entryName.slice(0, Math.max(slash, 0));
+    const name = entryName.slice(slash + 1);
+    const plain = name !== '' && name !== '.' && name !== '..' && !name.includes('\0') && name.length < 256;
+    if (plain && lastParent?.name === parentName) return { parent: lastParent.path, name };
+    const components = cleanPath(entryName);
+    const last = components.pop();
+    if (last === undefined) return undefined;
+    const parent = resolveDirectory(tree, components, makeImplied);
+    if (plain) lastParent = { name: parentName, path: parent };
+    return { parent, name: last };
+  }
+
   return {
-    entry(entry) {
+    entry(entry, whole) {
       if (++entries > limits.entries) throw new Error(`the archive has more than ${limits.entries} entries`);
-      bytes += entry.sizeBytes;
+      bytes += entry.storedBytes;
       if (bytes > limits.bytes) throw new Error(`the archive unpacks to more than ${limits.bytes} bytes`);
-      const components = cleanPath(entry.name);
-      const name = components.pop();
-      if (name === undefined) {
+      const found = locate(entry.name);
+      if (found === undefined) {
         if (entry.type === 'directory') makeDirectory('', entry);
         return;
       }
-      const parent = resolveDirectory(tree, components, makeImplied);
+      const { parent, name } = found;
       const path = joinPath(parent, name);
+      // Whatever is no plain file may change what names mean.
+      if (entry.type !== 'file') lastParent = undefined;
       if (name.startsWith('.wh.') && whiteouts !== 'refuse') whiteout(parent, name);
-      else if (entry.type === 'file') open(path, entry);
-      else if (entry.type === 'directory') makeDirectory(path, entry);
+      else if (entry.type === 'file') {
+        if (whole === undefined) open(path, entry);
+        else makeWhole(path, entry, whole);
+      } else if (entry.type === 'directory') makeDirectory(path, entry);
       else if (entry.type === 'hardlink') hardlink(path, entry);
       else if (entry.type === 'symlink') {
-        if (entry.linkName === '') throw new Error(`${quote(path)} is a symbolic link to nothing`);
+        if (entry.linkName === '') throw new Error('it is a symbolic link to nothing');
         place(path, (target) => fs.symlinkSync(Buffer.from(entry.linkName, 'latin1'), target));
         tree.links.set(path, entry.linkName);
         setAttributes(path, entry);
       } else makeSpecial(path, entry);
     },
-    content(piece) {
+    content(piece, offset) {
       if (file === undefined) return;
-      for (let done = 0; done < piece.length; ) done += fs.writeSync(file.fd, piece, done);
+      for (let done = 0; done < piece.length; ) done += fs.writeSync(file.fd, piece, done, piece.length - done, offset + done);
     },
     entryEnd() {
       if (file === undefined) return;
-      const { fd, entry, path } = file;
+      const whole = file;
       file = undefined;
-      fs.closeSync(fd);
-      setAttributes(path, entry);
+      close(whole);
     },
     finish() {
       // Last, because making an entry changes the time of its directory.
-      for (const [path, seconds] of times) fs.utimesSync(at(path === '' ? '.' : path), seconds, seconds);
+      for (const [path, entry] of times) setTimes(at(path === '' ? '.' : path), entry);
       return { sizeBytes: bytes, inodes, impliedDirectories: [...implied] };
     },
     abandon() {

@@ -36,6 +36,12 @@ export function runAt(memory: Memory, program: Program): number {
   return Number(run(memory.address));
 }
 
+/** Runs the program that lies at `memory` already, once more. Its ops must handle their errors. */
+export function runPrepared(memory: Memory): number {
+  run ??= loadStub();
+  return Number(run(memory.address));
+}
+
 /** The op that made the last run at `memory` fail, as an error. */
 export function failureAt(memory: Memory, program: Program): SyscallError {
   const op = program.ops[memory.buffer.readUInt32LE(FAILURE_OP_AT) / OP_BYTES];

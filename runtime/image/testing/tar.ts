@@ -1,4 +1,6 @@
 // Writes tar archives for tests, wrong ones too: nothing is checked here.
+import assert from 'node:assert/strict';
+import { renderError } from '../../errors.ts';
 
 export interface TestEntry {
   readonly name: string;
@@ -83,4 +85,14 @@ export function tar(entries: readonly TestEntry[], { end = true } = {}): Buffer 
     ];
   });
   return Buffer.concat([...blocks, Buffer.alloc(end ? 1024 : 0)]);
+}
+
+/** The whole sentence with which `action` fails, causes included. */
+export function refusal(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return renderError(error);
+  }
+  return assert.fail('it was not refused');
 }
