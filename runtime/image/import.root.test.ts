@@ -94,7 +94,7 @@ const bad: readonly (readonly [what: string, bytes: Buffer, sentence: RegExp])[]
   [
     'a layout with a damaged layer',
     archiveOf(new Map([...layout, [layerFile, image.layers[0]?.archive ?? Buffer.alloc(0)]])),
-    /its content|bytes, not the/,
+    /its content|bytes, not the|more than the \d+ bytes/,
   ],
   [
     'a layout with a damaged manifest',

@@ -53,7 +53,10 @@ export async function unpackLayers(
   for (const [index, isNew] of made.entries()) if (!isNew) report?.layer(index, 'cached');
   await parts.layers.ensure(chain, (index) => async (fsDir, below) => {
     const blob = await blobOf(index);
-    report?.layer(index, 'unpacking');
+    if (blob.whole === undefined) report?.layer(index, 'unpacking');
+    // A download that breaks off ends the unpacking that waits for the rest.
+    const broken = new AbortController();
+    blob.whole?.catch((error: unknown) => broken.abort(error));
     try {
       const { whiteouts } = parts.support();
       const base = whiteouts ? undefined : await below();
@@ -68,12 +71,14 @@ export async function unpackLayers(
           diffId: diffIds[index] ?? '',
           ...(base !== undefined && { base }),
         },
-        { signal, progress: blob.progress },
+        { signal: AbortSignal.any([broken.signal, ...(signal === undefined ? [] : [signal])]), progress: blob.progress },
       );
+      await blob.whole;
       report?.layer(index, 'done');
       return unpacked;
     } catch (cause) {
       signal?.throwIfAborted();
+      broken.signal.throwIfAborted();
       throw new Error(`unpack layer ${blob.digest ?? diffIds[index]}`, { cause });
     } finally {
       await blob.release();

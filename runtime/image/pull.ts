@@ -2,9 +2,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { renderError } from '../errors.ts';
+import { BlobProgress } from './blob-feed.ts';
 import { chainIds } from './digest.ts';
 import { choosePlatform, type Descriptor, type Manifest, parseConfig, parseManifest } from './manifest.ts';
-import { type ImageParts, unpackLayers, withIngestDir } from './parts.ts';
+import { type ImageParts, type LayerBlob, unpackLayers, withIngestDir } from './parts.ts';
 import type { PullReport } from './pull-progress.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
 import { manifestName, openRepository, type Repository } from './registry.ts';
@@ -109,23 +110,38 @@ async function chooseManifest(
   return inner;
 }
 
-/** Downloads at most a few layers at the same time, in the order in which they are asked for. */
+/** Downloads at most a few layers at the same time, in the order in which they are asked for. Gives each as soon as it begins to come. */
 function createDownloads(repository: Repository, dir: string, report: PullReport) {
   let running = 0;
   const waiting: (() => void)[] = [];
-  return async (layer: Descriptor | undefined, index: number) => {
-    if (layer === undefined) throw new Error(`layer ${index} is missing`);
-    while (running >= DOWNLOADS_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
-    running++;
-    const file = path.join(dir, String(index));
+
+  async function download({ digest, sizeBytes }: Descriptor, index: number, file: string, progress: BlobProgress): Promise<void> {
     try {
       report.layer(index, 'downloading');
-      await repository.download(layer.digest, layer.sizeBytes, file, (bytes) => report.received(index, bytes));
+      await repository.download(digest, sizeBytes, file, (bytes) => {
+        progress.advance(bytes);
+        report.received(index, bytes);
+      });
+      progress.finish();
+      report.layer(index, 'unpacking');
     } finally {
       running--;
       waiting.shift()?.();
     }
-    // The directory around it is removed at the end, the file as soon as it is unpacked.
-    return { file, digest: layer.digest, sizeBytes: layer.sizeBytes, release: () => fs.promises.rm(file, { force: true }) };
+  }
+
+  return async (layer: Descriptor | undefined, index: number): Promise<LayerBlob> => {
+    if (layer === undefined) throw new Error(`layer ${index} is missing`);
+    while (running >= DOWNLOADS_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
+    running++;
+    const file = path.join(dir, String(index));
+    const progress = new BlobProgress();
+    const whole = download(layer, index, file, progress);
+    const release = async () => {
+      await whole.catch(() => undefined);
+      // The directory around it is removed at the end, the file as soon as it is unpacked.
+      await fs.promises.rm(file, { force: true });
+    };
+    return { file, digest: layer.digest, sizeBytes: layer.sizeBytes, progress, whole, release };
   };
 }
