@@ -5,6 +5,8 @@ import { connectCri } from '../cri-proto/client.ts';
 import { detectCgroupHost } from '../runtime/cgroup/host.ts';
 import { cgroupProblem, gatherCgroupRootFacts, planCgroupRoot } from '../runtime/cgroup/root.ts';
 import type { Logger } from '../runtime/logger.ts';
+import { type DnsSettings, openNodeDns } from './dns/node-dns.ts';
+import { zonePods } from './dns/zone-pods.ts';
 import { describeError } from './error.ts';
 import { createEventLog } from './event/events.ts';
 import { collectImages } from './image/gc.ts';
@@ -42,6 +44,7 @@ export interface AgentOptions {
   readonly cgroupRoot?: string;
   readonly cgroupSuffix: string;
   readonly allowNoLimits: boolean;
+  readonly dns: DnsSettings;
   /** podPidsLimit; absent or -1: none. */
   readonly podPidsLimit?: number;
   readonly imageGc: ImageGcPolicy;
@@ -89,17 +92,20 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     undo.push(() => metrics.close());
     const cri = instrumentCri(plain, metrics.runtimeOperation);
     const paths = { podsDir: path.join(options.rootDir, 'pods'), logDir: options.logDir };
-    const config: ConfigNode = { nodeName, hostIps: host.hostIps, memoryBytes: host.memoryBytes, resolvConf: host.resolvConf, paths };
-    logger.info(
-      {},
-      `pods ask the host's name servers (${host.resolvConf.servers.join(', ') || 'it has none'}): this node has no cluster DNS`,
-    );
+    const config: ConfigNode = {
+      nodeName,
+      hostIps: host.hostIps,
+      memoryBytes: host.memoryBytes,
+      clusterDomain: options.dns.clusterDomain,
+      paths,
+    };
     const events = createEventLog(logger);
     const runs = new Map<string, Run>();
     const pods: Pods = new Pods({
       node: {
         ...{ cri, config, cgroups, events, logger },
         observer: new Observer(cri, paths),
+        dnsSources: () => dns.sources(),
         facts: { nodeName, hostIps: host.hostIps, runtimeName },
         ...(options.onStep === undefined ? {} : { onStep: options.onStep }),
         onStarted: (what) => (what === 'pod' ? metrics.podStarted() : metrics.containerStarted()),
@@ -115,6 +121,11 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       },
     });
     undo.push(() => pods.close());
+    const dns = await openNodeDns({
+      ...{ ...options.dns, cri, logger, pods: () => zonePods(pods.list()) },
+      subscribe: (listener) => pods.subscribe(listener),
+    });
+    undo.push(() => dns.close());
     await pods.start(closing.signal);
     const following = followRuntime({ cri, pods, logger, signal: closing.signal });
     undo.push(() => {

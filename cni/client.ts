@@ -34,6 +34,15 @@ export interface NetworkStatus {
   readonly message: string;
 }
 
+/** Of the bridge that pods are connected to. */
+export interface NetworkDescription {
+  readonly bridge: string;
+  /** Ranges of pods' addresses, the primary family's first. */
+  readonly podCidrs: readonly string[];
+  /** The bridge's own addresses, one of each range; none while the network is not ready. */
+  readonly gateways: readonly string[];
+}
+
 export interface Network {
   /** Idempotent per sandboxId: a repeated attach gives the recorded attachment. On failure nothing is left behind. */
   attach(request: AttachRequest): Promise<Attachment>;
@@ -42,6 +51,7 @@ export interface Network {
   /** Releases whatever belongs to sandboxes not in `live`, and puts back (nft table, bridge) whatever is missing. */
   reconcile(live: ReadonlySet<string>): Promise<void>;
   status(): NetworkStatus;
+  describe(): NetworkDescription;
   setPodCidrs(cidrs: readonly string[]): Promise<void>;
   /** Stops watching. With `remove`, the bridge and the nft table go too (only when no sandbox is attached). */
   close(options?: { remove?: boolean }): Promise<void>;
@@ -53,6 +63,8 @@ export interface NetworkOptions {
   /** "" for the default run-dir, else "-<hash>": makes bridge and table names unique on the host. */
   readonly suffix: string;
   readonly podCidrs: readonly string[];
+  /** Networks that pods reach by their own addresses. */
+  readonly nonMasqueradeCidrs?: readonly string[];
   /** Called with one sentence when the network degrades (no nf_tables: no NAT) or is repaired. */
   readonly onNotice: (sentence: string) => void;
   /** Called between the steps of attach and detach with the step's name; crash tests end the process there. */

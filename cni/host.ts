@@ -23,7 +23,12 @@ export interface HostNetwork {
   readonly cidrs: readonly Cidr[];
 }
 
-const hasIpv6 = (): boolean => fs.existsSync('/proc/net/if_inet6');
+/** Why pods get no IPv6 here; undefined when they do. */
+function missingIpv6(): string | undefined {
+  if (!fs.existsSync('/proc/net/if_inet6')) return 'this kernel has no IPv6';
+  const off = fs.readFileSync('/proc/sys/net/ipv6/conf/all/disable_ipv6', 'utf8').trim() === '1';
+  return off ? 'IPv6 is switched off on this machine (net.ipv6.conf.all.disable_ipv6 is 1)' : undefined;
+}
 
 /** A range that is no longer configured is served until its last address is released. */
 function rangesInUse(podCidrs: readonly Cidr[], records: readonly AttachmentRecord[]): Cidr[] {
@@ -34,6 +39,7 @@ function rangesInUse(podCidrs: readonly Cidr[], records: readonly AttachmentReco
 }
 
 export async function ensureHost(socket: NetlinkSocket, { bridge, podCidrs, records, onNotice }: HostConfig): Promise<HostNetwork> {
+  if (podCidrs.length === 0) throw new Error(`${missingIpv6() ?? 'pods have no range'}: give an IPv4 range with --pod-cidr`);
   const cidrs = rangesInUse(podCidrs, records);
   const routes = await listRoutes(socket);
   const links = await listLinks(socket);
@@ -57,11 +63,12 @@ export async function ensureHost(socket: NetlinkSocket, { bridge, podCidrs, reco
   return { port: { name: bridge, index, mtu }, cidrs };
 }
 
-/** Drops IPv6 ranges where the kernel has no IPv6. */
+/** Drops IPv6 ranges where there is no IPv6. */
 export function usableCidrs(cidrs: readonly Cidr[], onNotice: (sentence: string) => void): Cidr[] {
-  if (hasIpv6()) return [...cidrs];
+  const reason = missingIpv6();
   const dropped = cidrs.filter(({ family }) => family === 6);
-  if (dropped.length > 0) onNotice(`this kernel has no IPv6: pods get no address of ${dropped.map(formatCidr).join(', ')}`);
+  if (reason === undefined || dropped.length === 0) return [...cidrs];
+  onNotice(`${reason}: pods get no address of ${dropped.map(formatCidr).join(', ')}`);
   return cidrs.filter(({ family }) => family === 4);
 }
 

@@ -4,10 +4,10 @@ import { hasCode } from '../runtime/linux/errno.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
-import type { Attachment, AttachRequest, Network, NetworkOptions, NetworkStatus } from './client.ts';
+import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
 import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
-import type { Cidr } from './ip.ts';
+import { type Cidr, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { loopback } from './loopback.ts';
 import { Nat } from './nat.ts';
@@ -28,6 +28,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const bridge = options.suffix === '' ? 'tsk0' : `tsk${options.suffix}`;
   if (bridge.length > IFNAME_CHARACTERS) throw new Error(`bridge name ${bridge} exceeds ${IFNAME_CHARACTERS} characters`);
   const cidrs = usableCidrs(resolvePodCidrs(options.podCidrs, options.suffix), options.onNotice);
+  for (const cidr of options.nonMasqueradeCidrs ?? []) parseCidr(cidr);
   const bootId = await readBootId();
   const records = new AttachmentRecords(path.join(options.stateDir, 'attachments'), bootId);
   const leases = new Leases(path.join(options.stateDir, 'ipam'), bootId);
@@ -88,7 +89,7 @@ class PodNetwork implements Network {
 
   /** Opens the table. Without it the network works, but for NAT and hostPorts. */
   openNat(): void {
-    const { stateDir, suffix, onNotice } = this.#options;
+    const { stateDir, suffix, onNotice, nonMasqueradeCidrs } = this.#options;
     try {
       this.#nat = new Nat({
         stateFile: path.join(stateDir, 'nftables.json'),
@@ -96,6 +97,7 @@ class PodNetwork implements Network {
           table: `tskubelet${suffix}`,
           bridge: this.#bridge,
           cidrs: this.#host?.cidrs ?? this.#cidrs,
+          direct: (nonMasqueradeCidrs ?? []).map(parseCidr),
           hostPorts: this.#portmap.hostPorts(),
         }),
         onNotice,
@@ -238,6 +240,15 @@ class PodNetwork implements Network {
 
   status(): NetworkStatus {
     return this.#status;
+  }
+
+  describe(): NetworkDescription {
+    const served = this.#host?.cidrs ?? [];
+    return {
+      bridge: this.#bridge,
+      podCidrs: (served.length > 0 ? served : this.#cidrs).map(formatCidr),
+      gateways: served.map((cidr) => formatIp(gatewayOf(cidr))),
+    };
   }
 
   async setPodCidrs(configured: readonly string[]): Promise<void> {

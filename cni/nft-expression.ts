@@ -100,6 +100,7 @@ export const masquerade: Expression = { name: 'masq', attributes: [] };
 
 const NF_DROP = 0;
 const NFT_JUMP = -3;
+const NFT_RETURN = -5;
 
 const verdict = (attributes: readonly Buffer[]): Expression => ({
   name: 'immediate',
@@ -107,6 +108,8 @@ const verdict = (attributes: readonly Buffer[]): Expression => ({
 });
 
 export const drop: Expression = verdict([attributeBe32(1, NF_DROP)]);
+
+export const returnVerdict: Expression = verdict([attributeBe32(1, NFT_RETURN)]);
 
 export function jump(chain: string): Expression {
   return verdict([attributeBe32(1, NFT_JUMP), attributeString(2, chain)]);

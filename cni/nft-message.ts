@@ -135,10 +135,12 @@ export function deleteElements(table: string, set: string, elements: readonly El
 export interface Rule {
   readonly chain: string;
   readonly comment: string;
+  /** As nft(8) lists it, without the comment. */
+  readonly text: string;
   readonly expressions: readonly Expression[];
 }
 
-export function addRule(table: string, { chain, comment, expressions }: Rule): Request {
+export function addRule(table: string, { chain, comment, expressions }: Omit<Rule, 'text'>): Request {
   const text = Buffer.from(`${comment}\0`);
   return nftRequest(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, `add rule "${comment}" to ${chain}`, [
     attributeString(1, table),

@@ -1,5 +1,7 @@
 // nft(8) as the oracle: it must read the table as it was meant.
 import assert from 'node:assert/strict';
+import { parseCidr } from './ip.ts';
+import { planRules } from './nft-table.ts';
 import { hostTest, openNamespace, run } from './testing/host.ts';
 import { attach, open } from './testing/network.ts';
 
@@ -53,11 +55,13 @@ const golden = `table inet tskubelet {
 
 	chain postrouting {
 		type nat hook postrouting priority srcnat; policy accept;
-		ip saddr 10.244.0.0/24 oifname != "tsk0" masquerade comment "pods to other networks"
-		ip6 saddr fd00:244::/64 oifname != "tsk0" masquerade comment "pods to other networks"
 		ip saddr 127.0.0.0/8 oifname "tsk0" masquerade comment "localhost to a hostPort"
 		ip saddr . ip daddr @hairpin4 masquerade comment "a pod to its own hostPort"
 		ip6 saddr . ip6 daddr @hairpin6 masquerade comment "a pod to its own hostPort"
+		ip saddr 10.244.0.0/24 ip daddr 10.240.0.0/12 return comment "pods to networks that know them"
+		ip6 saddr fd00:244::/64 ip6 daddr fd00::/8 return comment "pods to networks that know them"
+		ip saddr 10.244.0.0/24 oifname != "tsk0" masquerade comment "pods to other networks"
+		ip6 saddr fd00:244::/64 oifname != "tsk0" masquerade comment "pods to other networks"
 	}
 
 	chain input {
@@ -69,7 +73,9 @@ const golden = `table inet tskubelet {
 `;
 
 hostTest('nft lists the table as it was meant', import.meta.url, async () => {
-  const { network } = await open();
+  const direct = ['10.240.0.0/12', 'fd00::/8'];
+  const podCidrs = ['10.244.0.0/24', 'fd00:244::/64'];
+  const { network } = await open({ podCidrs, nonMasqueradeCidrs: direct });
   await attach(network, openNamespace('web'), [
     { protocol: 'udp', hostPort: 53, containerPort: 5353 },
     { protocol: 'tcp', hostPort: 8080, containerPort: 80, hostIp: '127.0.0.1' },
@@ -80,4 +86,11 @@ hostTest('nft lists the table as it was meant', import.meta.url, async () => {
   const plain = (text: string) =>
     text.replace(/priority (-100|dstnat)/g, 'priority dstnat').replaceAll(/meta nfproto ipv[46] (?=dnat)/g, '');
   assert.equal(plain(listed), plain(golden));
+  // What explain shows is what nft shows.
+  const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: podCidrs.map(parseCidr), direct: direct.map(parseCidr) };
+  const rules = planRules(config).map(({ text, comment }) => plain(`\t\t${text} comment "${comment}"`));
+  const listedRules = plain(listed)
+    .split('\n')
+    .filter((line) => line.includes(' comment '));
+  assert.deepEqual(rules.toSorted(), listedRules.toSorted());
 });

@@ -5,7 +5,7 @@
 //
 // A hostPort is an element of a map, not a rule: pods come and go without a change to any chain.
 import type { Request } from '../runtime/linux/netlink.ts';
-import { bitsOf, type Cidr, type Family, type IpAddress, ipBytes, parseCidr } from './ip.ts';
+import { bitsOf, type Cidr, type Family, formatCidr, type IpAddress, ipBytes, parseCidr } from './ip.ts';
 import {
   CT_STATE_ESTABLISHED,
   CT_STATE_RELATED,
@@ -23,6 +23,7 @@ import {
   meta,
   payload,
   RTN_LOCAL,
+  returnVerdict,
   word,
 } from './nft-expression.ts';
 import {
@@ -42,6 +43,8 @@ export interface TableConfig {
   readonly table: string;
   readonly bridge: string;
   readonly cidrs: readonly Cidr[];
+  /** Networks that see pods by their own addresses. */
+  readonly direct: readonly Cidr[];
 }
 
 export interface HostPort {
@@ -74,7 +77,8 @@ const chains: readonly { readonly name: string; readonly base?: BaseChain }[] = 
 ];
 
 /** The table without elements, in place of what was there: one transaction. */
-export function planTable({ table, bridge, cidrs }: TableConfig): Request[] {
+export function planTable(config: TableConfig): Request[] {
+  const { table } = config;
   return [
     // Deleting needs it to exist.
     addTable(table),
@@ -82,44 +86,57 @@ export function planTable({ table, bridge, cidrs }: TableConfig): Request[] {
     addTable(table),
     ...sets.map((set, i) => addSet(table, set, i + 1)),
     ...chains.map(({ name, base }) => addChain(table, name, base)),
-    ...planRules(bridge, cidrs).map((rule) => addRule(table, rule)),
+    ...planRules(config).map((rule) => addRule(table, rule)),
   ];
 }
 
 const LOOPBACK = parseCidr('127.0.0.0/8');
 
-export function planRules(bridge: string, cidrs: readonly Cidr[]): Rule[] {
-  const local = [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')];
+/** A piece of a rule: as nft(8) lists it, and as the kernel takes it. */
+interface Piece {
+  readonly text: string;
+  readonly expressions: readonly Expression[];
+}
+
+function rule(chain: string, comment: string, ...pieces: readonly Piece[]): Rule {
+  const text = pieces.flatMap((piece) => piece.text || []).join(' ');
+  return { chain, comment, text, expressions: pieces.flatMap(({ expressions }) => expressions) };
+}
+
+export function planRules({ bridge, cidrs, direct }: TableConfig): Rule[] {
   return [
-    { chain: 'prerouting', comment: 'to an address of this host', expressions: local },
-    { chain: 'output', comment: 'to an address of this host', expressions: local },
+    ...['prerouting', 'output'].map((chain) => rule(chain, 'to an address of this host', toHost)),
     ...([4, 6] as const).flatMap(hostPortRules),
-    ...cidrs.map((cidr) => ({
-      chain: 'postrouting',
-      comment: 'pods to other networks',
-      expressions: [...within('source', cidr), ...interfaceIs('oifname', 'neq', bridge), masquerade],
-    })),
-    {
-      chain: 'postrouting',
-      comment: 'localhost to a hostPort',
-      expressions: [...within('source', LOOPBACK), ...interfaceIs('oifname', 'eq', bridge), masquerade],
-    },
+    rule('postrouting', 'localhost to a hostPort', within('source', LOOPBACK), interfaceIs('oifname', 'eq', bridge), masqueraded),
     ...([4, 6] as const).map(hairpinRule),
+    ...cidrs.flatMap((cidr) =>
+      direct
+        .filter(({ family }) => family === cidr.family)
+        .map((network) =>
+          rule('postrouting', 'pods to networks that know them', within('source', cidr), within('destination', network), returned),
+        ),
+    ),
+    ...cidrs.map((cidr) =>
+      rule('postrouting', 'pods to other networks', within('source', cidr), interfaceIs('oifname', 'neq', bridge), masqueraded),
+    ),
     // route_localnet on the bridge would let a pod reach what listens on 127.0.0.1 alone (CVE-2020-8558), or pass for a local client.
-    ...(['destination', 'source'] as const).map((end) => ({
-      chain: 'input',
-      comment: 'pods stay out of localhost',
-      expressions: [
-        ...interfaceIs('iifname', 'eq', bridge),
-        ...within(end, LOOPBACK),
-        ctState(),
-        mask(hostU32(CT_STATE_ESTABLISHED | CT_STATE_RELATED)),
-        compare('eq', hostU32(0)),
-        drop,
-      ],
-    })),
+    ...(['destination', 'source'] as const).map((end) =>
+      rule('input', 'pods stay out of localhost', interfaceIs('iifname', 'eq', bridge), within(end, LOOPBACK), notOfAConnection, dropped),
+    ),
   ];
 }
+
+const toHost: Piece = {
+  text: 'fib daddr type local jump hostports',
+  expressions: [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')],
+};
+const masqueraded: Piece = { text: 'masquerade', expressions: [masquerade] };
+const returned: Piece = { text: 'return', expressions: [returnVerdict] };
+const dropped: Piece = { text: 'drop', expressions: [drop] };
+const notOfAConnection: Piece = {
+  text: 'ct state ! established,related',
+  expressions: [ctState(), mask(hostU32(CT_STATE_ESTABLISHED | CT_STATE_RELATED)), compare('eq', hostU32(0))],
+};
 
 const NFPROTO = { 4: 2, 6: 10 } as const;
 const isFamily = (family: Family): Expression[] => [meta('nfproto'), compare('eq', Buffer.of(NFPROTO[family]))];
@@ -129,35 +146,41 @@ const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destinatio
 const address = (family: Family, which: 'source' | 'destination', into: number): Expression =>
   payload('network', offsets[family][which], bitsOf(family) / 8, into);
 
-function within(which: 'source' | 'destination', { family, first, prefixLength }: Cidr): Expression[] {
+function within(which: 'source' | 'destination', cidr: Cidr): Piece {
+  const { family, first, prefixLength } = cidr;
   const bits = BigInt(bitsOf(family));
   const ones = ((1n << bits) - 1n) ^ ((1n << (bits - BigInt(prefixLength))) - 1n);
-  return [
-    ...isFamily(family),
-    address(family, which, 1),
-    mask(ipBytes({ family, value: ones })),
-    compare('eq', ipBytes({ family, value: first })),
-  ];
+  return {
+    text: `${PROTOCOL[family]} ${which === 'source' ? 'saddr' : 'daddr'} ${formatCidr(cidr)}`,
+    expressions: [
+      ...isFamily(family),
+      address(family, which, 1),
+      mask(ipBytes({ family, value: ones })),
+      compare('eq', ipBytes({ family, value: first })),
+    ],
+  };
 }
 
-function interfaceIs(key: 'iifname' | 'oifname', operator: 'eq' | 'neq', name: string): Expression[] {
+function interfaceIs(key: 'iifname' | 'oifname', operator: 'eq' | 'neq', name: string): Piece {
   // The register holds all of IFNAMSIZ.
   const bytes = Buffer.alloc(16);
   bytes.write(name);
-  return [meta(key), compare(operator, bytes)];
+  return { text: `${key} ${operator === 'eq' ? '' : '!= '}"${name}"`, expressions: [meta(key), compare(operator, bytes)] };
 }
 
 /** Destination ports of TCP, UDP and SCTP stand at the same place. */
 const destinationPort = (into: number): Expression => payload('transport', 2, 2, into);
 
+const PROTOCOL = { 4: 'ip', 6: 'ip6' } as const;
+
 // The map's data replaces the key: the address in NFT_REG_1, the port in the register after it.
 const hostPortRules = (family: Family): Rule[] => {
   const words = family === 4 ? 1 : 4;
   const translate = dnat(family, word(0), word(words));
+  const ip = PROTOCOL[family];
   return [
-    {
-      chain: 'hostports',
-      comment: `hostPort of one IPv${family} address`,
+    rule('hostports', `hostPort of one IPv${family} address`, {
+      text: `dnat ${ip} to ${ip} daddr . meta l4proto . th dport map @hostip${family}`,
       expressions: [
         ...isFamily(family),
         address(family, 'destination', 1),
@@ -166,26 +189,25 @@ const hostPortRules = (family: Family): Rule[] => {
         lookup(`hostip${family}`, 1, 1),
         translate,
       ],
-    },
-    {
-      chain: 'hostports',
-      comment: `hostPort of every IPv${family} address`,
+    }),
+    rule('hostports', `hostPort of every IPv${family} address`, {
+      text: `meta nfproto ipv${family} dnat ${ip} to meta l4proto . th dport map @hostport${family}`,
       expressions: [...isFamily(family), meta('l4proto', word(0)), destinationPort(word(1)), lookup(`hostport${family}`, 1, 1), translate],
-    },
+    }),
   ];
 };
 
-const hairpinRule = (family: Family): Rule => ({
-  chain: 'postrouting',
-  comment: 'a pod to its own hostPort',
-  expressions: [
-    ...isFamily(family),
-    address(family, 'source', word(0)),
-    address(family, 'destination', family === 4 ? word(1) : 2),
-    lookup(`hairpin${family}`, 1),
-    masquerade,
-  ],
-});
+const hairpinRule = (family: Family): Rule =>
+  rule('postrouting', 'a pod to its own hostPort', {
+    text: `${PROTOCOL[family]} saddr . ${PROTOCOL[family]} daddr @hairpin${family} masquerade`,
+    expressions: [
+      ...isFamily(family),
+      address(family, 'source', word(0)),
+      address(family, 'destination', family === 4 ? word(1) : 2),
+      lookup(`hairpin${family}`, 1),
+      masquerade,
+    ],
+  });
 
 const portBytes = (port: number): Buffer => Buffer.of(port >> 8, port & 0xff);
 

@@ -43,6 +43,7 @@ export interface RuntimeOptions {
   readonly version: string;
   readonly logger: Logger;
   readonly podCidrs: readonly string[];
+  readonly nonMasqueradeCidrs?: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   /** Name of a runtime handler to the executable of an external OCI runtime. */
@@ -115,6 +116,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       stateDir: paths.network,
       suffix: suffix === '' ? '' : `-${suffix}`,
       podCidrs: options.podCidrs,
+      nonMasqueradeCidrs: options.nonMasqueradeCidrs ?? [],
       onNotice: (sentence) => logger.warn({}, sentence),
     });
     closers.push(() => network.close({ remove: nothingLeft() }));

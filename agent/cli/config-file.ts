@@ -10,6 +10,9 @@ export function flagsOf(config: KubeletConfig): Flags {
     podLogsDir,
     cgroupRoot,
     podCidr,
+    clusterDns,
+    clusterDomain,
+    resolvConf,
     readOnlyPort,
     containerRuntimeEndpoint,
     streamingConnectionIdleTimeoutMs,
@@ -24,6 +27,9 @@ export function flagsOf(config: KubeletConfig): Flags {
     ...(podLogsDir === undefined ? {} : { 'log-dir': podLogsDir }),
     ...(cgroupRoot === undefined ? {} : { 'cgroup-root': cgroupRoot }),
     ...(podCidr === undefined ? {} : { 'pod-cidr': podCidr }),
+    ...(clusterDns === undefined ? {} : { 'cluster-dns': clusterDns.join(',') }),
+    ...(clusterDomain === undefined ? {} : { 'cluster-domain': clusterDomain }),
+    ...(resolvConf === undefined ? {} : { 'resolv-conf': resolvConf }),
     ...(readOnlyPort === undefined ? {} : { 'read-only-port': String(readOnlyPort) }),
     ...(streamingConnectionIdleTimeoutMs === undefined
       ? {}

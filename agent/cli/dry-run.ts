@@ -5,10 +5,12 @@ import path from 'node:path';
 import { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
 import { detectCgroupHost } from '../../runtime/cgroup/host.ts';
 import { gatherCgroupRootFacts, planCgroupRoot } from '../../runtime/cgroup/root.ts';
+import { readResolvConf } from '../dns/node-dns.ts';
 import { CommandError } from '../error.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import { readHost } from '../node/host.ts';
 import type { ConfigNode } from '../pod/cri-config.ts';
+import type { DnsSources } from '../pod/dns.ts';
 import { planStart, type StartPlan } from '../pod/plan-start.ts';
 import { renderProblem } from '../source/render-problem.ts';
 import type { DesiredPod } from '../source/source.ts';
@@ -21,7 +23,8 @@ export interface DryRunPod {
 }
 
 export async function planDryRun(file: string, settings: NodeSettings, runtime: RuntimeHalf): Promise<readonly DryRunPod[]> {
-  const { nodeName, rootDir, runDir, logDir, cgroupRoot } = settings;
+  const { nodeName, rootDir, runDir, logDir, cgroupRoot, dns } = settings;
+  const { clusterDomain, clusterServers } = dns;
   if (!fs.existsSync(file)) throw new CommandError(`${file} does not exist`);
   const { pods, problems } = parseManifest(fs.readFileSync(file), { file, nodeName, source: 'run' });
   for (const problem of problems) process.stderr.write(`tskubelet: ${renderProblem(problem)}\n`);
@@ -29,11 +32,16 @@ export async function planDryRun(file: string, settings: NodeSettings, runtime: 
   const host = await readHost();
   const flag = cgroupRoot === undefined ? {} : { flag: cgroupRoot };
   const { root } = planCgroupRoot(gatherCgroupRootFacts(detectCgroupHost(), { ...flag, suffix: runtime.nodeSuffix(runDir) }));
-  const node: ConfigNode = { nodeName, ...host, paths: { podsDir: path.join(rootDir, 'pods'), logDir } };
+  const node: ConfigNode = { nodeName, ...host, clusterDomain, paths: { podsDir: path.join(rootDir, 'pods'), logDir } };
+  const sources: DnsSources = {
+    host: await readResolvConf(dns.resolvConf),
+    clusterServers: clusterServers.length > 0 ? clusterServers : ["<the bridge's address>"],
+    clusterDomain,
+  };
   return pods.map((desired) => ({
     desired,
     configs: {
-      ...encodeStart(planStart({ desired, node, cgroupRoot: root, podIps: ["<the pod's address>"] })),
+      ...encodeStart(planStart({ desired, node, dns: sources, cgroupRoot: root, podIps: ["<the pod's address>"] })),
       rootDir,
       runDir,
       ...findRuntime(desired, settings),

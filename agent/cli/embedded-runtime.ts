@@ -5,9 +5,10 @@ import type { EmbeddedRuntime, RuntimeHalf } from './runtime-half.ts';
 import type { NodeSettings } from './settings.ts';
 
 export function startEmbeddedRuntime(settings: NodeSettings, runtime: RuntimeHalf, logger: Logger): Promise<EmbeddedRuntime> {
-  const { rootDir, runDir, podCidrs, cgroupRoot, registryConfigDir, allowNoLimits, runtimeHandlers, streaming } = settings;
+  const { rootDir, runDir, podCidrs, nonMasqueradeCidrs, cgroupRoot, registryConfigDir, allowNoLimits, runtimeHandlers, streaming } =
+    settings;
   return runtime.start({
-    ...{ rootDir, runDir, podCidrs, allowNoLimits, runtimeHandlers, streaming, logger, version: VERSION },
+    ...{ rootDir, runDir, podCidrs, nonMasqueradeCidrs, allowNoLimits, runtimeHandlers, streaming, logger, version: VERSION },
     ...(cgroupRoot === undefined ? {} : { cgroupRoot }),
     ...(registryConfigDir === undefined ? {} : { registryConfigDir }),
   });

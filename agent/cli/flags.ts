@@ -20,7 +20,23 @@ export const NODE_FLAGS = {
   'cri-socket': { type: 'string', value: 'PATH', help: 'use the CRI runtime at this socket instead of our own' },
   'container-runtime-endpoint': { type: 'string', value: 'URL', help: 'the same as the kubelet spells it: unix:///path' },
   'cgroup-root': { type: 'string', value: 'PATH', help: 'cgroup of everything of this node (default / or the delegated one)' },
-  'pod-cidr': { type: 'string', value: 'CIDR', help: 'pod addresses: an IPv4 range, or an IPv4 and an IPv6 range (default 10.244.0.0/24)' },
+  'pod-cidr': {
+    type: 'string',
+    value: 'CIDR[,CIDR]',
+    help: 'pod addresses, a range or one of each family, the primary first (default 10.244.0.0/24 and an IPv6 range of its own)',
+  },
+  'non-masquerade-cidr': {
+    type: 'string',
+    value: 'CIDR[,CIDR]',
+    help: "networks that see pods by their own addresses, such as other nodes' pods (default: none)",
+  },
+  'cluster-dns': {
+    type: 'string',
+    value: 'IP[,IP]',
+    help: "name servers of pods (default: this node answers itself, on the bridge's address)",
+  },
+  'cluster-domain': { type: 'string', value: 'NAME', help: "domain of the pods' names (default cluster.local)" },
+  'resolv-conf': { type: 'string', value: 'FILE', help: 'the host\'s name servers; "" for none (default /etc/resolv.conf)' },
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
   'streaming-address': {
     type: 'string',

@@ -20,14 +20,27 @@ export interface Node {
 
 export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, logger: pino.Logger): Promise<Node> {
   const { nodeName, rootDir, runDir, logDir, manifests, allowNoLimits, readOnlyAddress, readOnlyPort } = settings;
-  const { cgroupRoot, fileCheckFrequencyMs, imageGc } = settings;
+  const { cgroupRoot, fileCheckFrequencyMs, imageGc, dns } = settings;
   // Our own runtime's lock on root-dir keeps a second node out; another runtime has none.
   if (settings.foreignRuntime !== undefined && (await listens(settings.agentSocket)))
     throw new CommandError(`another tskubelet serves ${settings.agentSocket}; stop it or choose another --run-dir`);
   const embedded = settings.foreignRuntime === undefined ? await startEmbeddedRuntime(settings, runtime, logger) : undefined;
   try {
     const agent = await startAgent({
-      ...{ nodeName, rootDir, runDir, logDir, manifests, allowNoLimits, readOnlyAddress, readOnlyPort, imageGc, logger, version: VERSION },
+      ...{
+        nodeName,
+        rootDir,
+        runDir,
+        logDir,
+        manifests,
+        allowNoLimits,
+        readOnlyAddress,
+        readOnlyPort,
+        imageGc,
+        dns,
+        logger,
+        version: VERSION,
+      },
       criEndpoint: embedded?.socket ?? settings.criSocket,
       cgroupSuffix: runtime.nodeSuffix(runDir),
       ...(cgroupRoot === undefined ? {} : { cgroupRoot }),

@@ -17,7 +17,9 @@ export interface RuntimeStart {
   readonly runDir: string;
   readonly version: string;
   readonly logger: Logger;
+  /** None: the defaults. */
   readonly podCidrs: readonly string[];
+  readonly nonMasqueradeCidrs: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   readonly runtimeHandlers: Readonly<Record<string, string>>;

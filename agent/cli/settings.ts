@@ -3,6 +3,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { parseDurationMs } from '../config/duration.ts';
+import type { DnsSettings } from '../dns/node-dns.ts';
 import { usageError } from '../error.ts';
 import { DEFAULT_IMAGE_GC, type ImageGcPolicy, policyProblem } from '../image/gc-plan.ts';
 import { type Flags, numberFlag } from './flags.ts';
@@ -23,7 +24,8 @@ export const DEFAULTS = {
   'root-dir': '/var/lib/tskubelet',
   'run-dir': '/run/tskubelet',
   'log-dir': '/var/log/pods',
-  'pod-cidr': '10.244.0.0/24',
+  'cluster-domain': 'cluster.local',
+  'resolv-conf': '/etc/resolv.conf',
   'read-only-address': '127.0.0.1',
   'read-only-port': '10255',
 } as const;
@@ -47,6 +49,9 @@ function foreignRuntime(flags: Flags): string | undefined {
   }
   return undefined;
 }
+
+/** Labels of letters, digits and hyphens. */
+const DOMAIN = /^(?=.{1,200}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/;
 
 // RFC 1123, as the API server asks it of a node's name.
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
@@ -79,7 +84,10 @@ export function readSettings(flags: Flags): Settings {
 export interface NodeSettings extends Settings {
   readonly manifests: readonly string[];
   readonly fileCheckFrequencyMs: number | undefined;
+  /** None: the defaults of the network, one range of each family. */
   readonly podCidrs: readonly string[];
+  readonly nonMasqueradeCidrs: readonly string[];
+  readonly dns: DnsSettings;
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
   readonly streaming: StreamingListen;
@@ -104,7 +112,9 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     ...readSettings(flags),
     manifests: (flags.manifests ?? []).map((place) => manifestPath(place)),
     fileCheckFrequencyMs: durationFlag(flags, 'file-check-frequency'),
-    podCidrs: (flags['pod-cidr'] ?? DEFAULTS['pod-cidr']).split(',').map((cidr) => cidr.trim()),
+    podCidrs: listFlag(flags['pod-cidr']),
+    nonMasqueradeCidrs: listFlag(flags['non-masquerade-cidr']),
+    dns: readDns(flags),
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
     streaming: readStreaming(flags),
@@ -130,6 +140,19 @@ function readImageGc(flags: Flags): ImageGcPolicy {
   const problem = policyProblem(policy);
   if (problem !== undefined) throw usageError(problem);
   return policy;
+}
+
+/** Values with commas between them. */
+const listFlag = (text = ''): readonly string[] => text.split(',').flatMap((value) => value.trim() || []);
+
+function readDns(flags: Flags): DnsSettings {
+  const clusterServers = listFlag(flags['cluster-dns']);
+  for (const address of clusterServers)
+    if (net.isIP(address) === 0) throw usageError(`--cluster-dns ${address}: expected an IP address, or several with commas between them`);
+  const clusterDomain = (flags['cluster-domain'] ?? DEFAULTS['cluster-domain']).replace(/\.$/, '').toLowerCase();
+  if (!DOMAIN.test(clusterDomain)) throw usageError(`--cluster-domain ${clusterDomain}: expected a domain such as cluster.local`);
+  const resolvConf = flags['resolv-conf'] ?? DEFAULTS['resolv-conf'];
+  return { clusterServers, clusterDomain, resolvConf: resolvConf === '' ? '' : absolute('resolv-conf', resolvConf) };
 }
 
 function readStreaming(flags: Flags): StreamingListen {

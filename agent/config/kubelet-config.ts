@@ -14,6 +14,9 @@ export interface KubeletConfig {
   readonly podLogsDir?: string;
   readonly cgroupRoot?: string;
   readonly podCidr?: string;
+  readonly clusterDns?: readonly string[];
+  readonly clusterDomain?: string;
+  readonly resolvConf?: string;
   readonly readOnlyPort?: number;
   readonly containerRuntimeEndpoint?: string;
   readonly streamingConnectionIdleTimeoutMs?: number;
@@ -128,6 +131,10 @@ function toConfig(value: Record<string, unknown>, report: (fieldPath: string, me
     podLogsDir: text('podLogsDir'),
     cgroupRoot: text('cgroupRoot'),
     podCidr: text('podCIDR'),
+    clusterDns: (value.clusterDNS as readonly string[] | undefined)?.length ? (value.clusterDNS as readonly string[]) : undefined,
+    clusterDomain: text('clusterDomain'),
+    // Empty is a value of its own: none.
+    resolvConf: value.resolvConf as string | undefined,
     readOnlyPort,
     containerRuntimeEndpoint: text('containerRuntimeEndpoint'),
     streamingConnectionIdleTimeoutMs: duration('streamingConnectionIdleTimeout'),

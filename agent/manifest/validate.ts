@@ -52,6 +52,7 @@ function validateSpec(spec: V1PodSpec, path: string, report: Report): void {
   report(`${path}.restartPolicy`, checkOneOf(spec.restartPolicy ?? 'Always', ['Always', 'OnFailure', 'Never']));
   if ((spec.terminationGracePeriodSeconds ?? 0) < 0) report(`${path}.terminationGracePeriodSeconds`, 'a grace period cannot be negative');
   if (spec.hostname) report(`${path}.hostname`, checkLabelName(spec.hostname));
+  if (spec.subdomain) report(`${path}.subdomain`, checkLabelName(spec.subdomain));
   if (spec.os?.name)
     report(`${path}.os.name`, spec.os.name === 'linux' ? undefined : `${spec.os.name} containers do not run on this node, which is linux`);
   for (const field of ['hostNetwork', 'hostPID', 'hostIPC'] as const)

@@ -1,13 +1,12 @@
-// Owns what the agent must know of its machine: addresses, memory, name servers.
+// Owns what the agent must know of its machine: addresses, memory; and which of its name servers a pod can ask.
 import fs from 'node:fs/promises';
 import os from 'node:os';
-import { parseResolvConf, type ResolvConf } from '../pod/dns.ts';
+import type { ResolvConf } from '../pod/dns.ts';
 
 export interface HostFacts {
   /** The address of the interface that the default route leaves by, first. */
   readonly hostIps: readonly string[];
   readonly memoryBytes: bigint;
-  readonly resolvConf: ResolvConf;
 }
 
 /** The interface of the default IPv4 route: /proc/net/route has destination and mask in hex. */
@@ -40,12 +39,9 @@ export function chooseResolvConf(host: ResolvConf, upstream: ResolvConf): Resolv
 }
 
 export async function readHost(): Promise<HostFacts> {
-  const [routes, resolvConf, upstream] = await Promise.all(
-    ['/proc/net/route', '/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'].map((file) => fs.readFile(file, 'utf8').catch(() => '')),
-  );
+  const routes = await fs.readFile('/proc/net/route', 'utf8').catch(() => '');
   return {
-    hostIps: chooseHostIps(os.networkInterfaces(), parseDefaultInterface(routes ?? '')),
+    hostIps: chooseHostIps(os.networkInterfaces(), parseDefaultInterface(routes)),
     memoryBytes: BigInt(os.totalmem()),
-    resolvConf: chooseResolvConf(parseResolvConf(resolvConf ?? ''), parseResolvConf(upstream ?? '')),
   };
 }

@@ -4,6 +4,7 @@ import type { V1PodSpec } from '@kubernetes/client-node';
 import { NamespaceMode, SecurityProfile_ProfileType as ProfileType, Protocol } from '../../cri-proto/gen/api.ts';
 import { parseManifest } from '../manifest/manifest.ts';
 import type { ConfigNode } from './cri-config.ts';
+import type { DnsSources } from './dns.ts';
 import * as labels from './labels.ts';
 import { planStart } from './plan-start.ts';
 import { planContainerSecurity, rootProblem } from './security.ts';
@@ -13,8 +14,14 @@ const node: ConfigNode = {
   nodeName: 'n1',
   hostIps: ['192.0.2.10'],
   memoryBytes: 8n << 30n,
-  resolvConf: { servers: ['192.0.2.53'], searches: ['example.com'], options: ['ndots:2'] },
+  clusterDomain: 'cluster.local',
   paths: { podsDir: '/var/lib/tskubelet/pods', logDir: '/var/log/pods' },
+};
+
+const dns: DnsSources = {
+  host: { servers: ['192.0.2.53'], searches: ['example.com'], options: ['ndots:2'] },
+  clusterServers: ['10.244.0.1'],
+  clusterDomain: 'cluster.local',
 };
 
 /** Without the bag for unknown fields that each generated message has. */
@@ -24,7 +31,7 @@ function start(spec: string, metadata = 'name: web') {
   const text = `apiVersion: v1\nkind: Pod\nmetadata: {${metadata}}\nspec:\n${spec.replace(/^/gm, '  ')}\n`;
   const { pods, problems } = parseManifest(text, { file: '/pods/web.yaml', nodeName: 'n1', source: 'file' });
   assert.ok(pods[0], problems.map(({ message }) => message).join('; '));
-  const plan = planStart({ desired: pods[0], node, cgroupRoot: '/', podIps: ['10.244.0.9'] });
+  const plan = planStart({ desired: pods[0], node, dns, cgroupRoot: '/', podIps: ['10.244.0.9'] });
   const [container] = plan.containerConfigs;
   assert.ok(container);
   return {
@@ -50,7 +57,11 @@ test('a sandbox carries the names, labels and annotations that kubelets write', 
   assert.equal(sandbox.annotations[labels.AGENT_NODE], 'n1');
   assert.equal(sandbox.annotations.a, 'b');
   assert.equal(sandbox.linux?.cgroupParent, `/kubepods/besteffort/pod${uid}`);
-  assert.deepEqual(plain(sandbox.dnsConfig), { servers: ['192.0.2.53'], searches: ['example.com'], options: ['ndots:2'] });
+  assert.deepEqual(plain(sandbox.dnsConfig), {
+    servers: ['10.244.0.1'],
+    searches: ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local', 'example.com'],
+    options: ['ndots:5'],
+  });
 });
 
 test('a container carries its command, environment, log path and annotations', () => {

@@ -13,8 +13,8 @@ import {
 import { expandEnv, expandWords } from '../manifest/expand.ts';
 import { planContainerResources } from '../resource/container-resources.ts';
 import type { DesiredPod } from '../source/source.ts';
-import { planDns, type ResolvConf } from './dns.ts';
-import { computeHostname } from './hosts.ts';
+import { type DnsSources, planDns } from './dns.ts';
+import { computeKernelHostname } from './hosts.ts';
 import * as labels from './labels.ts';
 import { containerLogPath, hostsPath, type NodePaths, podLogDir, seccompDir } from './paths.ts';
 import { type ImageUser, planContainerSecurity, planSandboxSecurity } from './security.ts';
@@ -25,7 +25,8 @@ export interface ConfigNode {
   readonly nodeName: string;
   readonly hostIps: readonly string[];
   readonly memoryBytes: bigint;
-  readonly resolvConf: ResolvConf;
+  /** cluster.local */
+  readonly clusterDomain: string;
   readonly paths: NodePaths;
 }
 
@@ -36,6 +37,7 @@ export interface SandboxInput {
   readonly cgroupParent: string;
   /** The pod's own ids, when its root is not the host's. */
   readonly users: UserRange | undefined;
+  readonly dns: DnsSources;
   readonly node: ConfigNode;
 }
 
@@ -50,15 +52,15 @@ const podLabels = (pod: V1Pod) => ({
   [labels.POD_UID]: podNames(pod).uid,
 });
 
-export function planSandboxConfig({ desired, attempt, cgroupParent, users, node }: SandboxInput): PodSandboxConfig {
+export function planSandboxConfig({ desired, attempt, cgroupParent, users, dns, node }: SandboxInput): PodSandboxConfig {
   const { pod, hash, origin } = desired;
   const hostNetwork = pod.spec?.hostNetwork ?? false;
   return PodSandboxConfig.fromPartial({
     metadata: { ...podNames(pod), attempt },
     // With the host's network comes the host's name.
-    hostname: hostNetwork ? '' : computeHostname(pod),
+    hostname: hostNetwork ? '' : computeKernelHostname(pod, node.clusterDomain),
     logDirectory: podLogDir(node.paths, podNames(pod)),
-    dnsConfig: planDns(pod, node.resolvConf),
+    dnsConfig: planDns(pod, dns).config,
     portMappings: hostNetwork ? [] : planPortMappings(pod),
     labels: { ...pod.metadata?.labels, ...podLabels(pod) },
     annotations: {

@@ -27,13 +27,14 @@ let count = 0;
 
 async function openPods(runtime = new FakeRuntime(), root = path.join(base, String(count++))) {
   const paths = { podsDir: path.join(root, 'pods'), logDir: path.join(root, 'log') };
-  const resolvConf = { servers: [], searches: [], options: [] };
+  const host = { servers: [], searches: [], options: [] };
   const events = createEventLog(silent);
   const closing = new AbortController();
   const pods = new Pods({
     node: {
       ...{ cri: runtime.client, cgroups: noPodCgroups, events, logger: silent, facts: NODE },
-      config: { nodeName: NODE.nodeName, hostIps: NODE.hostIps, memoryBytes: 1n << 33n, resolvConf, paths },
+      config: { nodeName: NODE.nodeName, hostIps: NODE.hostIps, memoryBytes: 1n << 33n, clusterDomain: 'cluster.local', paths },
+      dnsSources: async () => ({ host, clusterServers: ['10.244.0.1'], clusterDomain: 'cluster.local' }),
       observer: new Observer(runtime.client, paths),
       ...{ onStarted: () => undefined, onSync: () => undefined, onRunning: () => undefined },
     },

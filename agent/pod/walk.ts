@@ -12,6 +12,7 @@ import { ensureVolumes, removeDirectory, removeVolumes } from '../volume/volumes
 import type { FailureKey } from './backoff.ts';
 import { activeSandbox } from './containers.ts';
 import { type ConfigNode, planContainerConfig, planSandboxConfig } from './cri-config.ts';
+import { type DnsSources, planDns } from './dns.ts';
 import { renderHosts } from './hosts.ts';
 import { ensureImage, ImageProblem, type PresentImage } from './image.ts';
 import { convertSandbox, type ObservedPod } from './observed.ts';
@@ -24,6 +25,8 @@ export interface WalkNode {
   readonly cri: CriClient;
   readonly config: ConfigNode;
   readonly cgroups: PodCgroups;
+  /** What pods may be told for names, as things are now. */
+  readonly dnsSources: () => Promise<DnsSources>;
   readonly events: EventLog;
   readonly onStarted: (what: 'pod' | 'container') => void;
   /** Called before each step: crash tests stop the process there. */
@@ -60,6 +63,7 @@ export class Walk {
   readonly #succeeded: FailureKey[] = [];
   #sandbox: { readonly id: string; readonly attempt: number; readonly ips: readonly string[] } | undefined;
   #released = false;
+  #dns: DnsSources | undefined;
 
   /** signal: the pod is wanted otherwise. What is under way in the runtime ends as it may, no further step begins. */
   constructor(node: WalkNode, desired: DesiredPod | undefined, observed: ObservedPod, signal: AbortSignal) {
@@ -159,10 +163,11 @@ export class Walk {
     await ensureVolumes(planVolumes(pod, this.#paths));
   }
 
-  #sandboxConfig(attempt: number) {
+  async #sandboxConfig(attempt: number) {
     const desired = this.#wanted();
     const cgroupParent = this.#node.cgroups.pathOf(desired.pod);
-    return planSandboxConfig({ desired, attempt, cgroupParent, users: this.#users(), node: this.#node.config });
+    this.#dns ??= await this.#node.dnsSources();
+    return planSandboxConfig({ desired, attempt, cgroupParent, users: this.#users(), dns: this.#dns, node: this.#node.config });
   }
 
   #users(): UserRange | undefined {
@@ -188,8 +193,11 @@ export class Walk {
     await this.#checkUsers();
     if (attempt > 0) this.#event('Normal', 'SandboxChanged', 'Pod sandbox is gone: all containers are started again in a new one');
     await fs.mkdir(podLogDir(this.#paths, this.#observed), { recursive: true, mode: 0o755 });
+    const config = await this.#sandboxConfig(attempt);
+    for (const { reason, message } of this.#dns === undefined ? [] : planDns(this.#wanted().pod, this.#dns).problems)
+      this.#event('Warning', reason, message);
     const { podSandboxId } = await runtime.runPodSandbox(
-      { config: this.#sandboxConfig(attempt), runtimeHandler: this.#runtimeHandler() },
+      { config, runtimeHandler: this.#runtimeHandler() },
       { timeoutMs: SANDBOX_TIMEOUT_MS },
     );
     const { status } = await runtime.podSandboxStatus({ podSandboxId }, { timeoutMs: CALL_TIMEOUT_MS });
@@ -204,9 +212,12 @@ export class Walk {
 
   async #ensureHosts(): Promise<void> {
     const { pod } = this.#wanted();
+    const { clusterDomain } = this.#node.config;
     const hostFile = pod.spec?.hostNetwork ? await fs.readFile('/etc/hosts', 'utf8').catch(() => '') : '';
     // Written in place: containers have this very file mounted.
-    await fs.writeFile(hostsPath(this.#paths, this.#observed.uid), renderHosts(pod, this.#podIps(), hostFile), { mode: 0o644 });
+    await fs.writeFile(hostsPath(this.#paths, this.#observed.uid), renderHosts(pod, this.#podIps(), { hostFile, clusterDomain }), {
+      mode: 0o644,
+    });
   }
 
   async #ensureImage(name: string): Promise<void> {
@@ -237,7 +248,7 @@ export class Walk {
     });
     await fs.mkdir(path.join(podLogDir(this.#paths, this.#observed), name), { recursive: true, mode: 0o755 });
     const { containerId } = await this.#node.cri.runtime.createContainer(
-      { podSandboxId: sandbox.id, config, sandboxConfig: this.#sandboxConfig(sandbox.attempt) },
+      { podSandboxId: sandbox.id, config, sandboxConfig: await this.#sandboxConfig(sandbox.attempt) },
       { timeoutMs: CALL_TIMEOUT_MS },
     );
     this.#created.set(name, containerId);

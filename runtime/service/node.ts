@@ -36,7 +36,7 @@ export function nodeHandlers(context: RuntimeContext): CriHandlers {
             { type: 'NetworkReady', status: network.ready, reason: network.reason, message: network.message },
           ],
         },
-        info: verbose ? { config: JSON.stringify(renderConfig(context)) } : {},
+        info: verbose ? { config: JSON.stringify(renderConfig(context)), network: JSON.stringify(context.network.describe()) } : {},
         runtimeHandlers: renderRuntimeHandlers(context.ociRuntimes, features),
         features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false, mountOptions: true },
       };

@@ -1,0 +1,196 @@
+// Owns the names of a node: which servers and domain its pods are told, and, where no cluster has its own, the server that answers for
+// the pods. That one listens on the bridge's addresses, which the runtime tells.
+import fs from 'node:fs/promises';
+import net from 'node:net';
+import type { CriClient } from '../../cri-proto/client.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import { describeError } from '../error.ts';
+import { chooseResolvConf } from '../node/host.ts';
+import { type DnsSources, parseResolvConf, type ResolvConf } from '../pod/dns.ts';
+import { Forwarder, type Upstream } from './forwarder.ts';
+import { type DnsServer, openDnsServer } from './server.ts';
+import { addRange, buildZone, type Zone, type ZonePod } from './zone.ts';
+
+export interface DnsSettings {
+  /** --cluster-dns: servers of a cluster; none: this node answers itself. */
+  readonly clusterServers: readonly string[];
+  readonly clusterDomain: string;
+  /** --resolv-conf: the host's; "" for none. */
+  readonly resolvConf: string;
+}
+
+export interface NodeDnsOptions extends DnsSettings {
+  readonly cri: CriClient;
+  readonly pods: () => readonly ZonePod[];
+  /** Tells of each change of a pod; gives the way to stop it. */
+  readonly subscribe: (listener: () => void) => () => void;
+  readonly logger: Logger;
+}
+
+export interface NodeDns {
+  /** As things are now. */
+  sources(): Promise<DnsSources>;
+  close(): Promise<void>;
+}
+
+const PORT = 53;
+const DEFAULT_RESOLV_CONF = '/etc/resolv.conf';
+const SYSTEMD_UPSTREAM = '/run/systemd/resolve/resolv.conf';
+const CALL_TIMEOUT_MS = 10_000;
+/** As long as the bridge may take to come, or whoever has its port to go. */
+const RETRY_MS = 2000;
+const REREAD_MS = 1000;
+
+/** Of a runtime's verbose status: the network that its sandboxes are in. Another runtime says nothing of it. */
+interface RuntimeNetwork {
+  readonly gateways: readonly string[];
+  readonly podCidrs: readonly string[];
+}
+
+export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
+  const { clusterServers, clusterDomain, resolvConf } = options;
+  const own = clusterServers.length > 0 ? undefined : new OwnServers(options);
+  await own?.ensure();
+  return {
+    sources: async () => ({
+      host: await readResolvConf(resolvConf),
+      clusterServers: own === undefined ? clusterServers : (await own.ensure()).slice(0, 1),
+      clusterDomain,
+    }),
+    close: async () => own?.close(),
+  };
+}
+
+/** The host's resolv.conf as a pod can use it. */
+export async function readResolvConf(file: string): Promise<ResolvConf> {
+  const read = async (name: string) => parseResolvConf(name === '' ? '' : await fs.readFile(name, 'utf8').catch(() => ''));
+  const host = await read(file);
+  return file === DEFAULT_RESOLV_CONF ? chooseResolvConf(host, await read(SYSTEMD_UPSTREAM)) : host;
+}
+
+class OwnServers {
+  readonly #options: NodeDnsOptions;
+  readonly #forwarder: Forwarder;
+  readonly #servers = new Map<string, DnsServer>();
+  readonly #unsubscribe: () => void;
+  readonly #timer: NodeJS.Timeout;
+  #zone: Zone | undefined;
+  #podCidrs: readonly string[] = [];
+  #clients = new net.BlockList();
+  #turn: Promise<unknown> = Promise.resolve();
+  #upstreams: { readonly readAt: number; readonly list: readonly Upstream[] } | undefined;
+  #said = '';
+  #closed = false;
+
+  constructor(options: NodeDnsOptions) {
+    this.#options = options;
+    this.#forwarder = new Forwarder(() => this.#readUpstreams());
+    this.#unsubscribe = options.subscribe(() => {
+      this.#zone = undefined;
+    });
+    this.#timer = setInterval(() => this.#servers.size === 0 && void this.ensure(), RETRY_MS);
+    this.#timer.unref();
+  }
+
+  /** Listens where the bridge is now; gives the addresses, those of the pods' first family first. */
+  ensure(): Promise<readonly string[]> {
+    const result = this.#turn.then(() => this.#ensure()).catch((error: unknown) => this.#say(describeError(error)));
+    this.#turn = result;
+    return result;
+  }
+
+  async #ensure(): Promise<readonly string[]> {
+    if (this.#closed) return [];
+    const { info } = await this.#options.cri.runtime.status({ verbose: true }, { timeoutMs: CALL_TIMEOUT_MS });
+    const network = parseNetwork(info.network);
+    if (network === undefined) return this.#say('this runtime tells no bridge address to answer on');
+    if (network.podCidrs.join() !== this.#podCidrs.join()) {
+      this.#podCidrs = network.podCidrs;
+      this.#clients = new net.BlockList();
+      for (const cidr of network.podCidrs) addRange(this.#clients, cidr);
+      this.#zone = undefined;
+    }
+    for (const [address, server] of this.#servers) {
+      if (network.gateways.includes(address)) continue;
+      await server.close();
+      this.#servers.delete(address);
+    }
+    const failures: string[] = [];
+    for (const address of network.gateways) {
+      if (this.#servers.has(address)) continue;
+      await this.#open(address).catch((error: unknown) => failures.push(explainBind(address, error)));
+    }
+    const listening = network.gateways.filter((address) => this.#servers.has(address));
+    if (listening.length === 0) return this.#say(failures.join('; ') || 'the pod network is not ready');
+    const domain = this.#options.clusterDomain;
+    this.#tell(`pods find each other by name (NAME.NAMESPACE.svc.${domain}): this node answers on ${listening.join(' and ')}`);
+    return listening;
+  }
+
+  async #open(address: string): Promise<void> {
+    const server = await openDnsServer({
+      address,
+      port: PORT,
+      zone: () => this.#currentZone(),
+      forwarder: this.#forwarder,
+      isClient: (client) => this.#clients.check(client, net.isIP(client) === 6 ? 'ipv6' : 'ipv4'),
+    });
+    this.#servers.set(address, server);
+  }
+
+  #currentZone(): Zone {
+    this.#zone ??= buildZone({ domain: this.#options.clusterDomain, pods: this.#options.pods(), podCidrs: this.#podCidrs });
+    return this.#zone;
+  }
+
+  /** The host's own servers, loopback ones included: they are asked from here. Never ourselves. */
+  async #readUpstreams(): Promise<readonly Upstream[]> {
+    const now = performance.now();
+    if (this.#upstreams === undefined || now - this.#upstreams.readAt > REREAD_MS) {
+      const { resolvConf } = this.#options;
+      const text = resolvConf === '' ? '' : await fs.readFile(resolvConf, 'utf8').catch(() => '');
+      const servers = parseResolvConf(text).servers.filter((server) => net.isIP(server) !== 0 && !this.#servers.has(server));
+      this.#upstreams = { readAt: now, list: servers.map((address) => ({ address, port: PORT })) };
+    }
+    return this.#upstreams.list;
+  }
+
+  #say(why: string): readonly string[] {
+    this.#tell(`pods ask the host's name servers and do not find each other by name: ${why}`);
+    return [];
+  }
+
+  /** Once, until it is otherwise. */
+  #tell(sentence: string): void {
+    if (this.#said === sentence || this.#closed) return;
+    this.#said = sentence;
+    this.#options.logger.info({}, sentence);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    this.#unsubscribe();
+    this.#forwarder.close();
+    await this.#turn;
+    await Promise.all([...this.#servers.values()].map((server) => server.close()));
+  }
+}
+
+function parseNetwork(text: string | undefined): RuntimeNetwork | undefined {
+  const strings = (value: unknown): value is string[] => Array.isArray(value) && value.every((one) => typeof one === 'string');
+  try {
+    const { gateways, podCidrs } = JSON.parse(text ?? '') as { gateways?: unknown; podCidrs?: unknown };
+    if (!strings(gateways) || !strings(podCidrs)) return undefined;
+    return { gateways: gateways.filter((address) => net.isIP(address) !== 0), podCidrs };
+  } catch {
+    return undefined;
+  }
+}
+
+function explainBind(address: string, error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE')
+    return `another program has port ${PORT} of ${address} ('ss -lunp sport = :${PORT}' shows it): let it listen elsewhere, or give its address to pods with --cluster-dns`;
+  return `listen on ${address}: ${describeError(error)}`;
+}

@@ -1,0 +1,185 @@
+// The server on loopback, with servers of the test behind it.
+import assert from 'node:assert/strict';
+import dgram from 'node:dgram';
+import net from 'node:net';
+import { after, test } from 'node:test';
+import { Forwarder, type Upstream } from './forwarder.ts';
+import { encodeName, encodeReply, NOERROR, parseQuery, rcodeOf, SERVFAIL, TYPE_A } from './message.ts';
+import { openDnsServer } from './server.ts';
+import { readFrames, writeFrame } from './tcp-frames.ts';
+import { buildZone } from './zone.ts';
+
+const cleanups: (() => unknown)[] = [];
+after(async () => {
+  for (const cleanup of cleanups.toReversed()) await cleanup();
+});
+
+type Behaviour = 'answer' | 'silent' | 'servfail' | 'truncate' | 'lie';
+
+/** A name server that gives 192.0.2.<last> for every name. */
+async function startUpstream(last: number, behaviour: Behaviour): Promise<Upstream & { asked: number }> {
+  const upstream = { address: '127.0.0.1', port: 0, asked: 0 };
+  const reply = (message: Buffer, tcp: boolean): Buffer | undefined => {
+    upstream.asked++;
+    const parsed = parseQuery(message);
+    if (parsed === undefined || behaviour === 'silent') return undefined;
+    if (behaviour === 'servfail') return encodeReply(parsed.query, { rcode: SERVFAIL }, 512);
+    const answers = [{ type: TYPE_A, data: Buffer.of(192, 0, 2, last) }];
+    return encodeReply(parsed.query, { rcode: NOERROR, answers }, behaviour === 'truncate' && !tcp ? 20 : 512);
+  };
+  const udp = dgram.createSocket('udp4');
+  udp.on('message', (message, from) => {
+    const bytes = reply(message, false);
+    if (bytes === undefined) return;
+    // Another's id: as one who guesses.
+    if (behaviour === 'lie') udp.send(Buffer.concat([Buffer.of(bytes[0]! ^ 1), bytes.subarray(1)]), from.port, from.address);
+    else udp.send(bytes, from.port, from.address);
+  });
+  await new Promise<void>((resolve) => udp.bind(0, '127.0.0.1', resolve));
+  upstream.port = udp.address().port;
+  const tcp = net.createServer((socket) => {
+    socket.on('error', () => undefined);
+    readFrames(socket, (message) => {
+      const bytes = reply(message, true);
+      if (bytes !== undefined) writeFrame(socket, bytes);
+    });
+  });
+  await new Promise<void>((resolve) => tcp.listen(upstream.port, '127.0.0.1', resolve));
+  cleanups.push(
+    () => udp.close(),
+    () => tcp.close(),
+  );
+  return upstream;
+}
+
+async function startServer(upstreams: readonly Upstream[], isClient: (address: string) => boolean = () => true): Promise<number> {
+  const forwarder = new Forwarder(async () => upstreams);
+  const pods = Array.from({ length: 100 }, (_, i) => ({
+    ...{ namespace: 'default', name: `web-${i}`, hostname: `web-${i}`, subdomain: 'web', hostNetwork: false },
+    ips: [`10.244.0.${i + 2}`],
+  }));
+  const zone = buildZone({ domain: 'cluster.local', pods, podCidrs: ['10.244.0.0/24'] });
+  // TCP must have the port that UDP got: one that is free for both.
+  for (;;) {
+    const probe = net.createServer();
+    const port = await new Promise<number>((resolve) =>
+      probe.listen(0, '127.0.0.1', () => resolve((probe.address() as net.AddressInfo).port)),
+    );
+    await new Promise((resolve) => probe.close(resolve));
+    try {
+      const server = await openDnsServer({ address: '127.0.0.1', port, zone: () => zone, forwarder, isClient });
+      cleanups.push(() => server.close());
+      cleanups.push(() => forwarder.close());
+      return port;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+    }
+  }
+}
+
+const message = (name: string, id = 0x1234): Buffer =>
+  Buffer.concat([
+    Buffer.from([id >> 8, id & 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+    encodeName(name.split('.')),
+    Buffer.from([0, TYPE_A, 0, 1]),
+  ]);
+
+async function askUdp(port: number, bytes: Buffer, timeoutMs = 6000): Promise<Buffer | 'timeout'> {
+  const socket = dgram.createSocket('udp4');
+  try {
+    return await new Promise((resolve) => {
+      socket.on('message', resolve);
+      socket.send(bytes, port, '127.0.0.1');
+      setTimeout(() => resolve('timeout'), timeoutMs).unref();
+    });
+  } finally {
+    socket.close();
+  }
+}
+
+async function askTcp(port: number, questions: readonly Buffer[]): Promise<Buffer[]> {
+  const socket = net.connect(port, '127.0.0.1');
+  const answers: Buffer[] = [];
+  await new Promise<void>((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error('closed')));
+    readFrames(socket, (answer) => {
+      answers.push(answer);
+      if (answers.length === questions.length) resolve();
+    });
+    for (const question of questions) writeFrame(socket, question);
+  });
+  socket.destroy();
+  return answers;
+}
+
+const lastByte = (answer: Buffer | 'timeout'): number | undefined => (answer === 'timeout' ? undefined : answer.at(-1));
+
+test('pods are answered here, the rest by the first server that answers', async () => {
+  const [dead, failing, good] = [await startUpstream(1, 'silent'), await startUpstream(2, 'servfail'), await startUpstream(3, 'answer')];
+  const port = await startServer([failing, good]);
+  assert.equal(lastByte(await askUdp(port, message('web-0.default.svc.cluster.local'))), 2);
+  assert.equal(good.asked, 0);
+  const answer = await askUdp(port, message('example.com', 0xbeef));
+  assert.notEqual(answer, 'timeout');
+  assert.equal((answer as Buffer).readUInt16BE(0), 0xbeef);
+  assert.equal(lastByte(answer), 3);
+  assert.equal(failing.asked, 1);
+  assert.equal(lastByte(await askUdp(await startServer([dead, good]), message('example.com'))), 3);
+  assert.equal(dead.asked, 1);
+});
+
+test('without an answer there is SERVFAIL, within what a client waits', async () => {
+  const [lying, failing] = [await startUpstream(1, 'lie'), await startUpstream(2, 'servfail')];
+  for (const upstreams of [[lying], [failing], []]) {
+    const started = performance.now();
+    const answer = await askUdp(await startServer(upstreams), message('example.com'));
+    assert.ok(answer !== 'timeout' && rcodeOf(answer) === SERVFAIL && performance.now() - started < 4900);
+  }
+});
+
+test('TCP carries several questions at once, and what UDP had to cut', async () => {
+  const upstream = await startUpstream(4, 'truncate');
+  const port = await startServer([upstream]);
+  const cut = await askUdp(port, message('example.com'));
+  assert.ok(cut !== 'timeout' && (cut.readUInt16BE(2) & 0x200) !== 0);
+  const ownCut = await askUdp(port, message('web.default.svc.cluster.local'));
+  assert.ok(ownCut !== 'timeout' && (ownCut.readUInt16BE(2) & 0x200) !== 0);
+  const answers = await askTcp(port, [message('example.com', 1), message('web.default.svc.cluster.local', 2), message('example.org', 3)]);
+  const byId = new Map(answers.map((answer) => [answer.readUInt16BE(0), answer]));
+  assert.equal(byId.get(1)?.at(-1), 4);
+  assert.equal(byId.get(2)?.readUInt16BE(6), 100);
+  assert.equal(byId.get(3)?.at(-1), 4);
+});
+
+test('a flood of one client is bounded, and others are still answered', async () => {
+  const silent = await startUpstream(5, 'silent');
+  const port = await startServer([silent]);
+  const socket = dgram.createSocket('udp4');
+  let refused = 0;
+  socket.on('message', (answer) => {
+    if (rcodeOf(answer) === SERVFAIL) refused++;
+  });
+  for (let i = 0; i < 200; i++) socket.send(message(`x${i}.example.com`, i), port, '127.0.0.1');
+  const deadline = performance.now() + 1400;
+  while (refused < 136 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(refused, 136);
+  assert.equal(lastByte(await askUdp(port, message('web-1.default.svc.cluster.local'))), 3);
+  socket.close();
+});
+
+test('who is not of the node is not answered', async () => {
+  const port = await startServer([], () => false);
+  assert.equal(await askUdp(port, message('web-0'), 200), 'timeout');
+  await assert.rejects(askTcp(port, [message('web-0')]));
+});
+
+test('rubbish on TCP ends the connection, not the server', async () => {
+  const port = await startServer([]);
+  const socket = net.connect(port, '127.0.0.1');
+  const closed = new Promise((resolve) => socket.on('close', resolve));
+  socket.on('error', () => undefined);
+  writeFrame(socket, Buffer.alloc(3));
+  await closed;
+  assert.equal(lastByte((await askTcp(port, [message('web-0.default')]))[0]!), 2);
+});
