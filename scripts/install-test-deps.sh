@@ -9,6 +9,10 @@ packages="
   busybox-static            the image localhost/busybox:host
   nftables                  reads our rules back
   iproute2                  reads our links and routes back
+  bind9-dnsutils            asks for names
+  dnsmasq-base              the name server behind the node
+  conntrack                 reads back how connections were translated
+  iperf3                    throughput, in the benchmark
   e2fsprogs                 files of the qemu guest
   user-mode-linux           a cgroup v2 kernel as a process
   qemu-system-x86           the same, with every controller
