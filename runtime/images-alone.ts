@@ -1,6 +1,7 @@
 // Owns the image store of a root-dir that no daemon works on: opened under the same lock, for commands that need no daemon.
 import { readImageInfo } from './image/info.ts';
 import { openImageStore } from './image/open.ts';
+import { formatReference, parseReference } from './image/reference.ts';
 import type { Image, ImageStore } from './image/store.ts';
 import { lockDirectory } from './lock.ts';
 import type { Logger } from './logger.ts';
@@ -21,9 +22,23 @@ export interface ImageRow {
   readonly pinned: boolean;
 }
 
-export interface ImagesAlone extends Pick<ImageStore, 'remove' | 'import' | 'buildHost' | 'close'> {
+/** One layer of a transfer, as people are told of it. */
+export interface LayerRow {
+  readonly digest: string;
+  readonly totalBytes: number;
+  readonly doneBytes: number;
+  readonly state: string;
+}
+
+export interface TransferOptions {
+  readonly credentials?: { readonly username: string; readonly password: string };
+  readonly onProgress?: (layers: readonly LayerRow[]) => void;
+}
+
+export interface ImagesAlone extends Pick<ImageStore, 'untag' | 'tag' | 'prune' | 'export' | 'import' | 'buildHost' | 'close'> {
   list(): Promise<readonly ImageRow[]>;
-  pull(reference: string): Promise<string>;
+  pull(reference: string, options?: TransferOptions): Promise<string>;
+  push(reference: string, target: string, options?: TransferOptions): ReturnType<ImageStore['push']>;
   inspect(reference: string): Promise<{ readonly image: ImageRow; readonly details: unknown } | undefined>;
 }
 
@@ -37,13 +52,23 @@ export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOption
     const store = await openImageStore({ dir: planPaths(rootDir, options.runDir).images, ...options });
     return {
       list: async () => store.list().map(rowOf),
-      pull: (reference) => store.pull(reference),
+      pull: (reference, options) => pullWatched(store, reference, options),
+      push: (reference, target, { credentials, onProgress } = {}) =>
+        store.push(reference, target, {
+          ...(credentials === undefined ? {} : { auth: credentials }),
+          ...(onProgress === undefined
+            ? {}
+            : { onProgress: (layers) => onProgress(layers.map(({ sentBytes, ...layer }) => ({ ...layer, doneBytes: sentBytes }))) }),
+        }),
       inspect: async (reference) => {
         const image = await store.status(reference);
         if (image === undefined) return undefined;
         return { image: rowOf(image), details: await readImageInfo(store, image) };
       },
-      remove: (reference) => store.remove(reference),
+      untag: store.untag,
+      tag: store.tag,
+      prune: store.prune,
+      export: store.export,
       import: (file) => store.import(file),
       buildHost: (name, binaries) => store.buildHost(name, binaries),
       close: async () => {
@@ -54,5 +79,29 @@ export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOption
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+async function pullWatched(store: ImageStore, reference: string, { credentials, onProgress }: TransferOptions = {}): Promise<string> {
+  const pulled = () => store.pull(reference, credentials === undefined ? {} : { auth: credentials });
+  if (onProgress === undefined) return pulled();
+  const name = spelling(reference);
+  const unwatch = store.pulls.watch((progress) => {
+    if (progress.reference === name)
+      onProgress(progress.layers.map(({ receivedBytes, ...layer }) => ({ ...layer, doneBytes: receivedBytes })));
+  });
+  try {
+    return await pulled();
+  } finally {
+    unwatch();
+  }
+}
+
+/** What cannot be parsed is refused by the pull itself. */
+function spelling(reference: string): string {
+  try {
+    return formatReference(parseReference(reference));
+  } catch {
+    return reference;
   }
 }

@@ -93,6 +93,8 @@ export const COMMAND_FLAGS = {
   tty: { type: 'boolean', short: 't', help: 'give the command a terminal' },
   address: { type: 'string', value: 'IP[,IP]', help: 'where to listen on this machine (default localhost)' },
   'dry-run': { type: 'string', value: 'FILE', help: 'explain what a start of this manifest would do; nothing is started' },
+  all: { type: 'boolean', short: 'a', help: 'not only what has no name' },
+  creds: { type: 'string', value: 'USER[:PASSWORD]', help: 'for the registry; without PASSWORD it is read from standard input' },
   bin: { type: 'string', multiple: true, value: 'PATH', help: 'a program to put into the image; repeatable' },
   help: { type: 'boolean', short: 'h', help: 'this text' },
   version: { type: 'boolean', help: 'print the version' },

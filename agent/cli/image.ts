@@ -3,58 +3,198 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { CommandError, usageError } from '../error.ts';
 import type { Flags, Invocation } from './flags.ts';
+import { readHistory, renderHistory } from './image-history.ts';
 import { openImages } from './images.ts';
-import type { ImageRow, Images, RuntimeHalf } from './runtime-half.ts';
+import { openProgress, type ProgressView } from './progress.ts';
+import type { ImageRow, Images, RuntimeHalf, TransferOptions } from './runtime-half.ts';
 import { renderSize, renderTable } from './table.ts';
 
-type Verb = (images: Images, words: readonly string[], flags: Flags) => Promise<string>;
-
-const one = (words: readonly string[], verb: string, what: string): string => {
-  const [word, ...more] = words;
-  if (word === undefined || more.length > 0) throw usageError(`usage: tskubelet image ${verb} ${what}`);
-  return word;
-};
+interface Verb {
+  readonly usage: string;
+  /** What -o may be, beside nothing. */
+  readonly outputs?: readonly string[];
+  readonly flags?: readonly ('all' | 'creds' | 'bin')[];
+  /** Gives what standard output says. */
+  run(images: Images, words: readonly string[], flags: Flags): Promise<string>;
+}
 
 const VERBS: Readonly<Record<string, Verb>> = {
-  ls: async (images, words, flags) => {
-    if (words.length > 0) throw usageError('image ls takes no argument');
-    return renderImages(await images.list(), flags);
+  ls: {
+    usage: 'ls',
+    outputs: ['wide', 'json'],
+    run: async (images, words, flags) => {
+      take('ls', words, 0, 0);
+      return renderImages(await images.list(), flags);
+    },
   },
-  pull: async (images, words) => `${await images.pull(one(words, 'pull', 'REFERENCE'))}\n`,
-  inspect: async (images, words) => {
-    const reference = one(words, 'inspect', 'REFERENCE');
-    const found = await images.inspect(reference);
-    if (found === undefined) throw absent(reference);
-    const { image, details } = found;
-    return `${JSON.stringify({ ...image, size: Number(image.size), ...(details as object) }, null, 2)}\n`;
+  pull: {
+    usage: 'pull REFERENCE',
+    flags: ['creds'],
+    run: async (images, words, flags) => {
+      const [reference = ''] = take('pull', words, 1, 1);
+      const credentials = await readCredentials(flags);
+      return withProgress(
+        `pulling ${reference}`,
+        async (onProgress) => `${await images.pull(reference, { ...credentials, onProgress })}\n`,
+      );
+    },
   },
-  rm: async (images, words) => {
-    if (words.length === 0) throw usageError('usage: tskubelet image rm REFERENCE…');
-    for (const reference of words) {
-      if ((await images.inspect(reference)) === undefined) throw absent(reference);
-      await images.remove(reference);
-    }
-    return '';
+  push: {
+    usage: 'push REFERENCE [TARGET]',
+    outputs: ['json'],
+    flags: ['creds'],
+    run: async (images, words, flags) => {
+      const [reference = '', target = reference] = take('push', words, 1, 2);
+      await find(images, reference);
+      const credentials = await readCredentials(flags);
+      return withProgress(`pushing ${target}`, async (onProgress) => {
+        const pushed = await images.push(reference, target, { ...credentials, onProgress });
+        if (flags.output === 'json') return json(pushed);
+        return `${pushed.reference.replace(/:[^:/]*$/, '')}@${pushed.digest}\n`;
+      });
+    },
   },
-  import: async (images, words) => {
-    const file = path.resolve(one(words, 'import', 'PATH'));
-    if (!fs.existsSync(file)) throw new CommandError(`${file} does not exist`);
-    return (await images.import(file)).map((reference) => `${reference}\n`).join('');
+  inspect: {
+    usage: 'inspect REFERENCE',
+    outputs: ['json'],
+    run: async (images, words) => {
+      const [reference = ''] = take('inspect', words, 1, 1);
+      const { image, details } = await find(images, reference);
+      return json({ ...image, ...(details as object) });
+    },
   },
-  'build-host': async (images, words, flags) => {
-    const name = one(words, 'build-host', 'NAME --bin PATH…');
-    if (flags.bin === undefined) throw usageError('usage: tskubelet image build-host NAME --bin PATH…');
-    return `${await images.buildHost(
-      name,
-      flags.bin.map((file) => path.resolve(file)),
-    )}\n`;
+  history: {
+    usage: 'history REFERENCE',
+    outputs: ['wide', 'json'],
+    run: async (images, words, flags) => {
+      const [reference = ''] = take('history', words, 1, 1);
+      const { details } = await find(images, reference);
+      return renderHistory(readHistory(details), flags.output);
+    },
+  },
+  tag: {
+    usage: 'tag REFERENCE NAME',
+    run: async (images, words) => {
+      const [reference = '', name = ''] = take('tag', words, 2, 2);
+      await find(images, reference);
+      return `${await images.tag(reference, name)}\n`;
+    },
+  },
+  rm: {
+    usage: 'rm REFERENCE…',
+    run: async (images, words) => {
+      for (const reference of take('rm', words, 1)) {
+        await find(images, reference);
+        await images.untag(reference);
+      }
+      return '';
+    },
+  },
+  prune: {
+    usage: 'prune [-a]',
+    outputs: ['json'],
+    flags: ['all'],
+    run: async (images, words, flags) => {
+      take('prune', words, 0, 0);
+      const pruned = await images.prune(flags.all ?? false);
+      if (flags.output === 'json') return json(pruned);
+      process.stderr.write(
+        `${pruned.images.length} ${pruned.images.length === 1 ? 'image' : 'images'} removed, ${renderSize(pruned.freedBytes)} freed\n`,
+      );
+      return pruned.images.map(({ id, references }) => `${references[0] ?? id}\n`).join('');
+    },
+  },
+  import: {
+    usage: 'import PATH',
+    run: async (images, words) => {
+      const [word = ''] = take('import', words, 1, 1);
+      const file = path.resolve(word);
+      if (!fs.existsSync(file)) throw new CommandError(`${file} does not exist`);
+      return (await images.import(file)).map((reference) => `${reference}\n`).join('');
+    },
+  },
+  export: {
+    usage: 'export REFERENCE… FILE',
+    run: async (images, words) => {
+      const all = take('export', words, 2);
+      const references = all.slice(0, -1);
+      const file = path.resolve(all.at(-1) ?? '');
+      if (fs.statSync(file, { throwIfNoEntry: false })?.isDirectory())
+        throw new CommandError(`${file} is a directory: name the file to be made`);
+      if (!fs.existsSync(path.dirname(file))) throw new CommandError(`${path.dirname(file)} does not exist`);
+      const ids: string[] = [];
+      for (const reference of references) ids.push((await find(images, reference)).image.id);
+      const exported = await images.export(references, file);
+      for (const [index, id] of exported.entries())
+        if (id !== ids[index]) process.stderr.write(`${references[index]}: its layers were packed anew, so its id in the file is ${id}\n`);
+      return exported.map((id) => `${id}\n`).join('');
+    },
+  },
+  'build-host': {
+    usage: 'build-host NAME --bin PATH…',
+    flags: ['bin'],
+    run: async (images, words, flags) => {
+      const [name = ''] = take('build-host', words, 1, 1);
+      if (flags.bin === undefined) throw usageOf('build-host');
+      return `${await images.buildHost(
+        name,
+        flags.bin.map((file) => path.resolve(file)),
+      )}\n`;
+    },
   },
 };
 
 const ALIASES: Readonly<Record<string, string>> = { list: 'ls', remove: 'rm' };
 
-function absent(reference: string): CommandError {
-  return new CommandError(`there is no image "${reference}" here; 'tskubelet image ls' lists what is, 'tskubelet image pull' gets it`);
+const usageOf = (verb: string) => usageError(`usage: tskubelet image ${VERBS[verb]?.usage}`);
+
+function take(verb: string, words: readonly string[], min: number, max = Number.POSITIVE_INFINITY): readonly string[] {
+  if (words.length < min || words.length > max) throw usageOf(verb);
+  return words;
+}
+
+async function find(images: Images, reference: string) {
+  const found = await images.inspect(reference);
+  if (found !== undefined) return found;
+  throw new CommandError(`there is no image "${reference}" here; 'tskubelet image ls' lists what is, 'tskubelet image pull' gets it`);
+}
+
+const json = (value: unknown) =>
+  `${JSON.stringify(value, (_, field: unknown) => (typeof field === 'bigint' ? Number(field) : field), 2)}\n`;
+
+/** The view opens with the first progress: what is here already takes no time to show. */
+async function withProgress<T>(
+  title: string,
+  transfer: (onProgress: NonNullable<TransferOptions['onProgress']>) => Promise<T>,
+): Promise<T> {
+  let view: ProgressView | undefined;
+  try {
+    return await transfer((layers) => {
+      view ??= openProgress(title, process.stderr);
+      view.update(layers);
+    });
+  } finally {
+    view?.end();
+  }
+}
+
+async function readCredentials({ creds }: Flags): Promise<Pick<TransferOptions, 'credentials'>> {
+  if (creds === undefined) return {};
+  const colon = creds.indexOf(':');
+  if (colon > 0) return { credentials: { username: creds.slice(0, colon), password: creds.slice(colon + 1) } };
+  if (creds === '' || colon === 0) throw usageError(`--creds ${creds}: expected USER or USER:PASSWORD`);
+  if (process.stdin.isTTY)
+    throw usageError('--creds without a password reads it from standard input: pipe it in, a terminal would show it');
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return {
+    credentials: {
+      username: creds,
+      password: Buffer.concat(chunks)
+        .toString('utf8')
+        .replace(/\r?\n$/, ''),
+    },
+  };
 }
 
 export async function image({ flags, words }: Invocation, runtime: RuntimeHalf): Promise<number> {
@@ -62,10 +202,17 @@ export async function image({ flags, words }: Invocation, runtime: RuntimeHalf):
   const name = ALIASES[word] ?? word;
   const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
   if (verb === undefined) throw usageError(`image ${word === '' ? 'what' : word}? usage: tskubelet image ${Object.keys(VERBS).join('|')}`);
-  if (flags.bin !== undefined && name !== 'build-host') throw usageError(`image ${name} has no --bin; build-host has`);
+  for (const flag of ['all', 'creds', 'bin'] as const) {
+    if (flags[flag] === undefined || verb.flags?.includes(flag)) continue;
+    const others = Object.keys(VERBS).filter((other) => VERBS[other]?.flags?.includes(flag));
+    throw usageError(`image ${name} has no --${flag}; ${others.join(' and ')} ${others.length === 1 ? 'has' : 'have'}`);
+  }
+  const { output } = flags;
+  if (output !== undefined && !verb.outputs?.includes(output))
+    throw usageError(`-o ${output}: image ${name} has ${verb.outputs === undefined ? 'no -o' : verb.outputs.join(' and ')}`);
   const images = await openImages(flags, runtime);
   try {
-    process.stdout.write(await verb(images, rest, flags));
+    process.stdout.write(await verb.run(images, rest, flags));
     return 0;
   } finally {
     await images.close();
@@ -75,13 +222,7 @@ export async function image({ flags, words }: Invocation, runtime: RuntimeHalf):
 const ID_DIGITS = 12;
 
 export function renderImages(images: readonly ImageRow[], { output }: Flags): string {
-  if (output === 'json')
-    return `${JSON.stringify(
-      images.map((row) => ({ ...row, size: Number(row.size) })),
-      null,
-      2,
-    )}\n`;
-  if (output !== undefined && output !== 'wide') throw usageError(`-o ${output}: image ls has wide and json`);
+  if (output === 'json') return json(images);
   const rows = images.flatMap((row) => {
     const id = row.id.replace(/^sha256:/, '');
     const names = row.repoTags.length > 0 ? row.repoTags.map(splitTag) : [splitDigest(row.repoDigests[0])];

@@ -68,6 +68,22 @@ export function addImage(records: readonly ImageRecord[], added: ImageRecord): I
   ];
 }
 
+/** The records after `name` (in its one spelling) has been taken from whichever has it; an image without any name left is gone. */
+export function untagImage(records: readonly ImageRecord[], name: string): ImageRecord[] {
+  return records.flatMap((record) => {
+    if (!record.repoTags.includes(name) && !record.repoDigests.includes(name)) return [record];
+    const repoTags = record.repoTags.filter((tag) => tag !== name);
+    const repoDigests = record.repoDigests.filter((digest) => digest !== name);
+    // A digest that came with the tag does not keep the image by itself: people remove it by the name that they gave it.
+    return repoTags.length === 0 && (repoDigests.length === 0 || record.repoTags.length > 0) ? [] : [{ ...record, repoTags, repoDigests }];
+  });
+}
+
+/** Images that nobody would miss: unused and not pinned; without `all` only those that have lost their tag. */
+export function planPrune(records: readonly ImageRecord[], isUsed: (record: ImageRecord) => boolean, all: boolean): ImageRecord[] {
+  return records.filter((record) => !record.pinned && !isUsed(record) && (all || record.repoTags.length === 0));
+}
+
 export function imageOf(record: ImageRecord): Image {
   const { id, repoTags, repoDigests, sizeBytes, config, pinned, diffIds } = record;
   return { id, repoTags, repoDigests, sizeBytes: BigInt(sizeBytes), config, pinned, diffIds };

@@ -2,8 +2,8 @@
 import { chainIds } from './digest.ts';
 import type { Image, ImageStore } from './store.ts';
 
-/** `imageSpec` is the image's own document, so that no field of it is lost; `chainID` names what its layers are stacked to. */
-export async function readImageInfo(images: Pick<ImageStore, 'configDocument'>, { id, diffIds }: Image): Promise<object> {
+/** `imageSpec` is the image's own document, so that no field of it is lost; `layerSizes` are bytes on disk, bottom first; `chainID` names what its layers are stacked to. */
+export async function readImageInfo(images: Pick<ImageStore, 'configDocument' | 'layerSizes'>, { id, diffIds }: Image): Promise<object> {
   const imageSpec: unknown = JSON.parse((await images.configDocument(id)).toString());
-  return { chainID: chainIds(diffIds).at(-1) ?? '', diffIds, imageSpec };
+  return { chainID: chainIds(diffIds).at(-1) ?? '', diffIds, layerSizes: images.layerSizes(id), imageSpec };
 }

@@ -6,6 +6,7 @@ import { waitSyscall } from '../linux/syscall.ts';
 import type { Logger } from '../logger.ts';
 import { Serial } from '../serial.ts';
 import { bootId } from '../state/process-identity.ts';
+import { createImageAdmin } from './admin.ts';
 import { createContentStore } from './content.ts';
 import { digestOf } from './digest.ts';
 import { builtInHostImages, describeHostImage, fileIdentity, type HostImage, makeHostLayer } from './host-image.ts';
@@ -19,7 +20,7 @@ import { pullImage } from './pull.ts';
 import { createPullProgress } from './pull-progress.ts';
 import { formatReference, parseReference, type Reference } from './reference.ts';
 import { createSnapshotStore } from './snapshot.ts';
-import type { ImageStore } from './store.ts';
+import type { FsUsage, ImageStore } from './store.ts';
 import { createUnpackPool } from './unpack-pool.ts';
 
 export interface ImageStoreOptions {
@@ -102,6 +103,25 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       await layers.collect(liveChains);
       await content.collect(new Set(index.records().flatMap(({ blobs }) => blobs)));
     });
+  }
+
+  const admin = createImageAdmin({
+    ...{ index, changes, content, layers, snapshots, ingestDir, registryConfigDir, collect, fsUsage },
+    layersApart: () => support().whiteouts,
+    onUntag: (name) => {
+      if (builtInHostImages[name] !== undefined) removedHosts.add(name);
+    },
+  });
+
+  async function fsUsage(): Promise<FsUsage> {
+    const chains = new Set(liveChains());
+    const blobs = await content.usage();
+    const usages = [...chains].map((chainId) => layers.usage(chainId));
+    return {
+      mountpoint: dir,
+      usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes)),
+      inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes)),
+    };
   }
 
   /** Makes a host image unless the one that is there is still what the host has. */
@@ -190,6 +210,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       await collect();
     },
     import: (file) => importArchive(parts, file),
+    ...admin,
     buildHost: async (name, binaries) => {
       const tag = hostImageName(name);
       if (builtInHostImages[tag] !== undefined) throw new Error(`${tag} is made by tskubelet itself; choose another name`);
@@ -221,16 +242,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       if (chain.some((chainId) => !live.has(chainId))) await collect();
     },
     snapshotUsage: async (containerId) => ({ mountpoint: dir, ...(await snapshots.usage(containerId)) }),
-    fsUsage: async () => {
-      const chains = new Set(liveChains());
-      const blobs = await content.usage();
-      const usages = [...chains].map((chainId) => layers.usage(chainId));
-      return {
-        mountpoint: dir,
-        usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes)),
-        inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes)),
-      };
-    },
+    fsUsage,
     reconcile: async (containerIds) => {
       for (const id of await snapshots.ids()) if (!containerIds.has(id)) await snapshots.remove(id);
       await fs.promises.rm(ingestDir, { recursive: true, force: true });

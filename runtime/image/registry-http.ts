@@ -10,7 +10,7 @@ const REDIRECT_LIMIT = 5;
 const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface HttpRequest {
-  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH';
+  readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array | RequestStream;
   readonly signal?: AbortSignal | undefined;

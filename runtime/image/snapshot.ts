@@ -34,6 +34,8 @@ export interface SnapshotStore {
   record(containerId: string): SnapshotRecord | undefined;
   /** Every container that has something here, with or without a record. */
   ids(): Promise<string[]>;
+  /** What each snapshot uses. */
+  records(): Iterable<SnapshotRecord>;
   /** Chain IDs in use by snapshots. */
   usedChains(): Iterable<string>;
 }
@@ -130,6 +132,7 @@ export function createSnapshotStore(dir: string, runDir: string, logger: Logger,
     usage: async (containerId) => measureTree(path.join(home(containerId), 'fs')),
     ids,
     record: (containerId) => known.get(containerId),
+    records: () => known.values(),
     usedChains: () => [...known.values()].flatMap(({ chain, volumes = {} }) => [...chain, ...Object.values(volumes).flat()]),
   };
 }

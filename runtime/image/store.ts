@@ -1,5 +1,6 @@
 // The contract between images and containers: what the runtime asks of an image store.
 import type { PullProgressSource } from './pull-progress.ts';
+import type { PushedLayer, PushResult } from './push.ts';
 
 /** What an image says about running it (OCI image-spec config, the part that the runtime uses). */
 export interface ImageConfig {
@@ -67,6 +68,11 @@ export interface SnapshotOptions {
   readonly volumes?: readonly string[];
 }
 
+export interface PrunedImages {
+  readonly images: readonly { readonly id: string; readonly references: readonly string[] }[];
+  readonly freedBytes: bigint;
+}
+
 export interface ImageStore {
   /** Pulls (or, for host images, assembles) a reference and gives the image's id. Concurrent pulls of one reference are one pull. */
   pull(reference: string, options?: { auth?: PullAuth; signal?: AbortSignal }): Promise<string>;
@@ -83,6 +89,22 @@ export interface ImageStore {
   import(path: string): Promise<readonly string[]>;
   /** Assembles a host image from binaries and the shared libraries that they need. */
   buildHost(name: string, binaries: readonly string[]): Promise<string>;
+  /** Gives an image a further name, which it takes from whichever image has it; gives the name in its one spelling. */
+  tag(reference: string, name: string): Promise<string>;
+  /** Takes one name from its image; by id, all of them. The image goes with its last name; gives its id then. Absent is an error. */
+  untag(reference: string): Promise<string | undefined>;
+  /** Removes unused images without a tag, or with `all` every one that no container uses. Pinned ones stay. */
+  prune(all: boolean): Promise<PrunedImages>;
+  /** Pushes an image to the tag of a registry. */
+  push(
+    reference: string,
+    target: string,
+    options?: { auth?: PullAuth; signal?: AbortSignal; onProgress?: (layers: readonly PushedLayer[]) => void },
+  ): Promise<PushResult>;
+  /** Writes images to a tar file; gives the ids that they have there. */
+  export(references: readonly string[], file: string, signal?: AbortSignal): Promise<readonly string[]>;
+  /** Bytes of each of an image's layers as they are unpacked, bottom first. */
+  layerSizes(imageId: string): readonly number[];
   layers(imageId: string): Layers;
   /** Makes the writable directories of a container, and holds the layers that it needs from now on. Idempotent. */
   prepareSnapshot(containerId: string, imageId: string, options?: SnapshotOptions): Promise<Snapshot>;

@@ -56,7 +56,7 @@ export function codeOfRegistryError({ status }: RegistryError): CriCode {
   return status >= 500 || status === 429 ? 'UNAVAILABLE' : 'UNKNOWN';
 }
 
-async function coded<T>(pull: Promise<T>): Promise<T> {
+export async function coded<T>(pull: Promise<T>): Promise<T> {
   try {
     return await pull;
   } catch (error) {

@@ -1,0 +1,5 @@
+// The worker thread that packs one layer: compressing and hashing never hold the event loop.
+import { parentPort, workerData } from 'node:worker_threads';
+import { type PackJob, runPackJob } from './pack-job.ts';
+
+parentPort?.postMessage(await runPackJob(workerData as PackJob));
