@@ -1,11 +1,19 @@
 #!/bin/sh
-# npm run bench [-- N]: container start, exec and sandbox start, side by side with the crun and runc of this machine, N rounds of each.
+# npm run bench [-- N]: container start, exec and sandbox start, side by side with the crun and runc of this machine, N rounds of each;
+# then pulling an image, side by side with containerd, podman and skopeo + umoci. npm run bench -- pull [N]: the latter alone.
 . "$(dirname "$0")/node.sh"
 [ "$(id -u)" = 0 ] || { echo "bench: only root may start containers; use sudo" >&2; exit 1; }
 sh scripts/install-test-deps.sh
+# In a mount namespace of their own the peers' mounts are gone with them.
+bench_pull() { unshare -m --propagation private node --no-warnings bench/pull.ts "$@"; }
+if [ "${1:-}" = pull ]; then
+  shift
+  bench_pull "$@"
+  exit
+fi
 # In a mount namespace of our own: the peers' root filesystem is mounted there, and crun, which refuses hybrid hosts, finds no cgroup2
 # beside the v1 controllers. Ours keeps it, under another name.
-exec unshare -m --propagation private sh -c '
+unshare -m --propagation private sh -c '
   aside=$(mktemp -d)
   trap "rmdir $aside" EXIT
   if [ "$(stat -f -c %T /sys/fs/cgroup/unified 2>/dev/null)" = cgroup2fs ]; then
@@ -16,4 +24,6 @@ exec unshare -m --propagation private sh -c '
   status=$?
   umount "$aside" 2>/dev/null
   exit $status
-' bench "$@"
+' bench "$@" || exit
+echo
+bench_pull

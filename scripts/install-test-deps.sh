@@ -20,6 +20,10 @@ packages="
   runc
   criu                      checkpoints, in the qemu guest
   docker-registry           pulling
+  skopeo                    copies images into it
+  umoci                     unpacks them for comparison
+  containerd                the benchmark of pulling
+  podman
   prometheus                scraping
   gcc                       programs of the images that critest pulls
   libc6-dev
