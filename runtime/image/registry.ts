@@ -1,5 +1,6 @@
 // Owns the client side of the OCI distribution spec for one repository: manifests into memory, blobs into files.
 import fs from 'node:fs';
+import { BlobWriter } from './blob-writer.ts';
 import { digestOf } from './digest.ts';
 import { indexMediaTypes, manifestMediaTypes } from './manifest.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
@@ -157,18 +158,23 @@ export function openRepository(reference: Reference, options: RepositoryOptions)
           const answer = await get(`blobs/${digest}`, done > 0 ? { range: `bytes=${done}-` } : {}, 'pull');
           // A registry without ranges begins anew.
           if (answer.status === 200) done = 0;
+          const writer = new BlobWriter(handle, done, (bytes) => {
+            done = bytes;
+            onBytes?.(done);
+          });
           try {
             for await (const piece of answer.body as AsyncIterable<Buffer>) {
-              if (done + piece.length > sizeBytes) {
+              if (writer.endBytes + piece.length > sizeBytes) {
                 throw new RegistryError(`the blob ${digest} is longer than the ${sizeBytes} bytes that its manifest says`, {
                   status: answer.status,
                 });
               }
-              await handle.write(piece, 0, piece.length, done);
-              done += piece.length;
-              onBytes?.(done);
+              await writer.push(piece);
             }
+            await writer.flush();
           } catch (cause) {
+            // What came before the break need not come again.
+            await writer.flush().catch(() => undefined);
             if (cause instanceof RegistryError || (cause as NodeJS.ErrnoException).code === 'ENOSPC') throw cause;
             throw new RegistryError(`${answer.url.host} breaks off in the middle of a layer (${describeFailure(cause)})`, { cause });
           } finally {
