@@ -1,9 +1,10 @@
 // What cannot be: taken hostPorts, taken ranges, full ranges, steps that fail; and what can: two nodes, many pods at once, another range.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { hostTest, openNamespace, poll, requestFromHost, run, startPeer } from './testing/host.ts';
+import { hostTest, openNamespace, poll, requestFromHost, run, startPeer, temporaryDirectory } from './testing/host.ts';
 import { attach, open } from './testing/network.ts';
 
 const mapping = [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] as const;
@@ -35,6 +36,27 @@ hostTest('a taken hostPort is refused with the name of who has it, and free agai
   await network.detach('a');
   await attach(network, b, mapping);
   assert.equal(await requestFromHost('tcp', '127.0.0.1', 8080), 'b 10.244.0.1');
+});
+
+hostTest('a hostPort that a program of the host listens on is refused with its name, and leaves nothing', import.meta.url, async () => {
+  const { network, stateDir } = await open();
+  const a = await startPeer('a');
+  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  // The peer script of the tests serves port 80 of both families wherever it runs.
+  const other = await startPeer('other', { onHost: true });
+  const program = new RegExp(`is taken by node \\(pid ${other.pid}\\), which listens on it: stop that, or choose another hostPort$`);
+  const onto80 = { ...mapping[0], hostPort: 80 };
+  assert.match(await refusal(attach(network, a, [onto80])), program);
+  assert.match(await refusal(attach(network, a, [{ ...onto80, protocol: 'udp', hostIp: '127.0.0.1' }])), program);
+  const own = net.createServer().listen(8080, '127.0.0.1');
+  assert.match(await refusal(attach(network, a, mapping)), /^hostPort 8080\/tcp is taken by tskubelet itself/);
+  assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+  assert.deepEqual(fs.readdirSync(path.join(stateDir, 'attachments')), []);
+  await attach(network, a, [{ ...mapping[0], hostIp: '::1' }]);
+  await network.detach('a');
+  own.close();
+  await other.kill();
+  await attach(network, a, [...mapping, onto80, { ...onto80, protocol: 'udp' }]);
 });
 
 hostTest('a pod range that the host routes elsewhere makes the network not ready, naming the route', import.meta.url, async () => {
@@ -153,4 +175,43 @@ hostTest('what had to be set on the host is said, and the MTU is that of the def
   assert.match(a.run('ip link show eth0'), /mtu 1380/);
   assert.match(run('ip link show tsk0'), /mtu 1380/);
   await poll('the veth', () => /mtu 1380/.test(run('ip link show master tsk0')));
+});
+
+hostTest('where IPv6 is switched off, pods have IPv4 alone, and one sentence says so', import.meta.url, async () => {
+  run('sysctl -qw net.ipv6.conf.all.disable_ipv6=1');
+  const { network, notices } = await open();
+  const words = 'IPv6 is switched off on this machine (net.ipv6.conf.all.disable_ipv6 is 1): pods get no address of fd00:244::/64';
+  assert.deepEqual(
+    notices.filter((notice) => notice.includes('IPv6')),
+    [words],
+  );
+  assert.deepEqual((await attach(network, await startPeer('a'))).ips, ['10.244.0.2']);
+  assert.equal(run('ip -6 -o addr show dev tsk0').trim(), '');
+  await network.detach('a');
+  await network.close({ remove: true });
+  const { network: six } = await open({ stateDir: temporaryDirectory(), podCidrs: ['fd00:244::/64'] });
+  assert.match(six.status().message, /^IPv6 is switched off .*: give an IPv4 range with --pod-cidr$/);
+});
+
+hostTest('one family is enough, and of two the first given is the primary', import.meta.url, async () => {
+  for (const [podCidrs, ips] of [
+    [['fd00:244::/64'], ['fd00:244::2']],
+    [['10.244.0.0/24'], ['10.244.0.2']],
+    [
+      ['fd00:244::/64', '10.244.0.0/24'],
+      ['fd00:244::2', '10.244.0.2'],
+    ],
+  ] as const) {
+    const { network } = await open({ stateDir: temporaryDirectory(), podCidrs });
+    const a = await startPeer('a');
+    assert.deepEqual((await attach(network, a, mapping)).ips, ips);
+    // At once: no address waits for duplicate address detection.
+    assert.doesNotMatch(a.run('ip -6 addr show dev eth0 scope global'), /tentative/);
+    const gateway = ips[0] === 'fd00:244::2' ? 'fd00:244::1' : '10.244.0.1';
+    assert.equal(await a.request('tcp', gateway, 8080), `a ${gateway}`);
+    assert.equal(await requestFromHost('tcp', ips[0], 80), `a ${gateway}`);
+    await network.detach('a');
+    await network.close({ remove: true });
+    await a.kill();
+  }
 });

@@ -11,12 +11,12 @@ export interface HostPortClaim {
 }
 
 /** Which host addresses a mapping is for: of these families, or the one address. */
-interface Scope {
+export interface Scope {
   readonly families: readonly Family[];
   readonly address?: IpAddress;
 }
 
-function scopeOf({ hostIp = '' }: PortMapping): Scope {
+export function scopeOf({ hostIp = '' }: PortMapping): Scope {
   if (hostIp === '') return { families: [4, 6] };
   const address = parseIp(hostIp);
   return address.value === 0n ? { families: [address.family] } : { families: [address.family], address };

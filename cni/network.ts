@@ -9,6 +9,7 @@ import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.
 import { Leases } from './host-local.ts';
 import { type Cidr, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
+import { refuseListeners } from './listeners.ts';
 import { loopback } from './loopback.ts';
 import { Nat } from './nat.ts';
 import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
@@ -142,6 +143,7 @@ class PodNetwork implements Network {
     this.#portmap.claim(record);
     let sandbox: NetlinkSocket | undefined;
     try {
+      await refuseListeners(record.portMappings);
       await this.#records.announce(record);
       faultPoint('recorded');
       sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);

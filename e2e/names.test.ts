@@ -152,8 +152,8 @@ test('pods find each other by glibc’s and busybox’ resolvers', { skip }, asy
   assert.match(await inPod('client', ['getent', 'ahostsv4', 'web']), new RegExp(`^${web4} `));
   assert.match(await inPod('client', ['getent', 'ahostsv6', 'web']), new RegExp(`^${web6} `));
   assert.match(
-    await inPod('client', ['getent', 'hosts', 'zero.db.shop']),
-    new RegExp(`^${zero} +zero\\.db\\.shop\\.svc\\.cluster\\.local`),
+    await inPod('client', ['getent', 'ahostsv4', 'zero.db.shop']),
+    new RegExp(`^${zero} +STREAM zero\\.db\\.shop\\.svc\\.cluster\\.local`),
   );
   assert.match(await inPod('client', ['getent', 'hosts', zero]), /zero\.db\.shop\.svc\.cluster\.local/);
   assert.match(await inPod('client', ['getent', 'ahostsv4', 'example.test']), /^192\.0\.2\.7 /);

@@ -200,9 +200,10 @@ export function openNamespace(name: string): Pick<Peer, 'name' | 'netnsFd' | 'ne
   return { name, netnsFd, netnsPath: `/proc/self/fd/${netnsFd}` };
 }
 
-/** A process in a network namespace of its own, without any link but lo. */
-export async function startPeer(name: string): Promise<Peer> {
-  const child: ChildProcess = spawn('unshare', ['-n', '--', process.execPath, '-e', peerScript, name], {
+/** A process in a network namespace of its own, without any link but lo; `onHost`: in the test's host instead. */
+export async function startPeer(name: string, { onHost = false } = {}): Promise<Peer> {
+  const [command = '', ...args] = [...(onHost ? [] : ['unshare', '-n', '--']), process.execPath, '-e', peerScript, name];
+  const child: ChildProcess = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   const gone = new Promise<void>((resolve) => child.on('exit', () => resolve()));
