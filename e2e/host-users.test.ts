@@ -76,6 +76,46 @@ test('a pod sees another image as a volume, whole or a part of it', async () => 
   await untilPod(node, 'absent', ({ status }) => status?.containerStatuses?.[0]?.state?.waiting?.reason === 'ErrImageNeverPull');
 });
 
+test('parts of volumes: of every kind, by name and by variable, with owners mapped; what leads out is refused', async () => {
+  const host = path.join(node.dir, 'parts');
+  fs.mkdirSync(path.join(host, 'site'), { recursive: true });
+  fs.writeFileSync(path.join(host, 'site/index'), 'of the host\n');
+  fs.symlinkSync('/etc', path.join(host, 'trap'));
+  const volumes = [
+    { name: 'host', hostPath: { path: host } },
+    { name: 'scratch', emptyDir: {} },
+    { name: 'memory', emptyDir: { medium: 'Memory' } },
+  ];
+  const container = {
+    ...sh(`touch /logs/x /memory/y && cat /index && ! ls /trap && ${FOREVER}`),
+    env: [{ name: 'POD', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+    volumeMounts: [
+      { name: 'host', mountPath: '/index', subPath: 'site/index', readOnly: true },
+      { name: 'scratch', mountPath: '/logs', subPathExpr: 'logs/$(POD)' },
+      { name: 'memory', mountPath: '/memory', subPath: 'a' },
+    ],
+  };
+  node.addManifest('parts.yaml', podManifest('parts', container, { hostUsers: false, volumes }));
+  const pod = await untilPod(node, 'parts', isRunning);
+  const podDir = path.join(node.rootDir, 'pods', pod.metadata?.uid ?? '');
+  const below = path.join(podDir, 'volumes/kubernetes.io~empty-dir');
+  await poll('both files', () => fs.existsSync(path.join(below, 'memory/a/y')) && fs.existsSync(path.join(below, 'scratch/logs/parts/x')));
+  assert.equal(fs.statSync(path.join(below, 'scratch/logs/parts/x')).uid, 0);
+  const { stdout } = await node.tskubelet(['logs', 'parts']);
+  assert.deepEqual(stdout.split('\n').sort(), ['', 'ls: /trap: No such file or directory', 'of the host']);
+
+  const trap = { ...sh(FOREVER), volumeMounts: [{ name: 'host', mountPath: '/trap', subPath: 'trap' }] };
+  node.addManifest('trap.yaml', podManifest('trap', trap, { volumes }));
+  const refused = await untilPod(node, 'trap', ({ status }) => status?.containerStatuses?.[0]?.state?.waiting?.message !== undefined);
+  const { waiting } = refused.status?.containerStatuses?.[0]?.state ?? {};
+  assert.equal(waiting?.reason, 'CreateContainerConfigError');
+  assert.match(waiting?.message ?? '', /subPath "trap" of volume "host": "trap": a link in it leads out of the volume/);
+
+  for (const name of ['parts', 'trap']) node.removeManifest(`${name}.yaml`);
+  await poll('both to go', () => !fs.existsSync(podDir) && node.mounts().every((target) => !target.includes('volume-subpaths')), 20_000);
+  assert.equal(fs.readFileSync(path.join(host, 'site/index'), 'utf8'), 'of the host\n');
+});
+
 test('mounts of the host reach a container that asked for them', async () => {
   const source = path.join(node.dir, 'propagating');
   fs.mkdirSync(path.join(source, 'later'), { recursive: true });

@@ -1,5 +1,5 @@
 // The fields of a kubelet.config.k8s.io/v1beta1 KubeletConfiguration as of Kubernetes 1.36: types, and which are acted on.
-import type { FieldType, Later, ObjectSchema } from '../manifest/schema.ts';
+import type { FieldType, Later, ObjectSchema } from '../manifest/schema-object.ts';
 
 const later = (type: FieldType): Later => ({ type });
 

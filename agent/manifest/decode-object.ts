@@ -1,7 +1,7 @@
 // YAML node to plain object against a table of objects: types are checked, unknown fields and those not yet acted on reported.
 import { didYouMean, type FieldProblem, fieldOf } from './field-problem.ts';
 import { isQuantity, parseQuantity } from './quantity.ts';
-import type { Later, ObjectSchema } from './schema.ts';
+import type { Later, ObjectSchema } from './schema-object.ts';
 import { plainValue, type YamlMapping, type YamlNode, type YamlScalar } from './yaml.ts';
 
 export interface Vocabulary {

@@ -27,3 +27,13 @@ export function expandEnv(container: V1Container, pod: V1Pod, addresses: PodAddr
 export function expandWords(words: readonly string[] | undefined, values: ReadonlyMap<string, string>): string[] {
   return (words ?? []).map((word) => expandText(word, values));
 }
+
+/** The same where an unknown name is a mistake. `what` names the text. */
+export function expandStrictly(text: string, values: ReadonlyMap<string, string>, what: string): string {
+  return text.replace(/\$\$|\$\(([^)]*)\)/g, (_written, name: string | undefined) => {
+    if (name === undefined) return '$';
+    const value = values.get(name);
+    if (value === undefined) throw new Error(`${what}: the container has no variable ${name}`);
+    return value;
+  });
+}

@@ -21,9 +21,8 @@ export function validateMounts(container: V1Container, volumes: readonly V1Volum
     else targets.set(target, index);
     if (mountPath === '/') report(`${at}.mountPath`, "a volume cannot take the place of the container's root");
     const privileged = container.securityContext?.privileged === true;
-    const isImage = volumes.find((volume) => volume.name === name)?.image !== undefined;
     validatePropagation(mount, privileged, at, report);
-    validateSubPath(mount, isImage, at, report);
+    validateSubPath(mount, at, report);
   }
 }
 
@@ -38,9 +37,11 @@ function validatePropagation(mount: V1VolumeMount, privileged: boolean, path: st
   if (mountPropagation !== 'None') report(`${path}.recursiveReadOnly`, `${recursiveReadOnly} needs mountPropagation None`);
 }
 
-function validateSubPath({ subPath = '' }: V1VolumeMount, isImage: boolean, path: string, report: Report): void {
-  if (subPath === '') return;
-  if (!isImage) report(`${path}.subPath`, 'not yet acted on, and the pod is refused because the container would see the whole volume');
-  else if (subPath.startsWith('/')) report(`${path}.subPath`, `${JSON.stringify(subPath)} must be relative to the image's root`);
-  else if (subPath.split('/').includes('..')) report(`${path}.subPath`, `${JSON.stringify(subPath)} must not contain ".."`);
+function validateSubPath(mount: V1VolumeMount, path: string, report: Report): void {
+  for (const field of ['subPath', 'subPathExpr'] as const) {
+    const text = mount[field] ?? '';
+    if (text.startsWith('/')) report(`${path}.${field}`, `${JSON.stringify(text)} must be relative to the volume's root`);
+    else if (text.split('/').includes('..')) report(`${path}.${field}`, `${JSON.stringify(text)} must not contain ".."`);
+  }
+  if (mount.subPath && mount.subPathExpr) report(`${path}.subPathExpr`, 'subPath stands beside it: keep one of the two');
 }

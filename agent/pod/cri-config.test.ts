@@ -200,3 +200,74 @@ test('a Localhost profile is a file below the node’s seccomp directory', () =>
   const { seccomp } = planContainerSecurity(pod, pod.spec!.containers[0]!, { username: '' }, '/var/lib/tskubelet/seccomp');
   assert.equal(seccomp?.localhostRef, '/var/lib/tskubelet/seccomp/audit/a.json');
 });
+
+test('a part of a volume is mounted from a place of its own, which variables may name', () => {
+  const { container, uid } = start(`containers:
+- name: c
+  image: busybox
+  env: [{name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}, {name: NOTHING, value: ""}]
+  volumeMounts:
+  - {name: data, mountPath: /whole, subPathExpr: $(NOTHING)}
+  - {name: data, mountPath: /part, subPath: a/b}
+  - {name: data, mountPath: /own, subPathExpr: logs/$(POD)}
+  - {name: other, mountPath: /image, subPathExpr: $(POD)}
+volumes:
+- {name: data, emptyDir: {}}
+- {name: other, image: {reference: x}}`);
+  const mounts = container.mounts.map(({ containerPath, hostPath, imageSubPath }) => [containerPath, hostPath, imageSubPath]);
+  const parts = `/pods/${uid}/volume-subpaths/data/c`;
+  assert.deepEqual(
+    mounts.slice(0, 4).map(([target, source = '', part]) => [target, source.replace(/^.*(?=\/pods\/)/, ''), part]),
+    [
+      ['/whole', `/pods/${uid}/volumes/kubernetes.io~empty-dir/data`, ''],
+      ['/part', `${parts}/1`, ''],
+      ['/own', `${parts}/2`, ''],
+      ['/image', '', 'web'],
+    ],
+  );
+  for (const [text, message] of [
+    ['$(UP)/x', /has no variable UP/],
+    ['x/$(UPWARDS)', /subPath "x\/\.\." of the mount at \/d must be a path in the volume/],
+    ['$(ROOT)', /must be a path in the volume/],
+  ] as const)
+    assert.throws(
+      () =>
+        start(`containers:
+- name: c
+  image: busybox
+  env: [{name: ROOT, value: /etc}, {name: UPWARDS, value: ..}]
+  volumeMounts: [{name: data, mountPath: /d, subPathExpr: "${text}"}]
+volumes: [{name: data, emptyDir: {}}]`),
+      message,
+    );
+});
+
+test('AppArmor and SELinux of a container are its own word, else the pod’s; without a word the runtime decides', () => {
+  const { sandbox, containers } = start(`securityContext:
+  appArmorProfile: {type: Unconfined}
+  seLinuxOptions: {type: pod_t, level: "s0:c1"}
+containers:
+- {name: a, image: busybox}
+- name: b
+  image: busybox
+  securityContext:
+    appArmorProfile: {type: Localhost, localhostProfile: strict}
+    seLinuxOptions: {type: own_t}`);
+  assert.equal(sandbox.linux?.securityContext?.selinuxOptions?.type, 'pod_t');
+  const told = containers.map(({ linux }) => {
+    const { apparmor, selinuxOptions } = plain(linux?.securityContext);
+    return [apparmor, selinuxOptions];
+  });
+  assert.deepEqual(told, [
+    [
+      { profileType: 1, localhostRef: '' },
+      { user: '', role: '', type: 'pod_t', level: 's0:c1' },
+    ],
+    [
+      { profileType: 2, localhostRef: 'strict' },
+      { user: '', role: '', type: 'own_t', level: '' },
+    ],
+  ]);
+  const { container } = start('containers: [{name: c, image: busybox}]');
+  assert.equal(container.linux?.securityContext?.apparmor, undefined);
+});

@@ -13,6 +13,7 @@ import {
 import { expandEnv, expandWords } from '../manifest/expand.ts';
 import { planContainerResources } from '../resource/container-resources.ts';
 import type { DesiredPod } from '../source/source.ts';
+import { planSubPaths, subPathOf } from '../volume/sub-path.ts';
 import { type DnsSources, planDns } from './dns.ts';
 import { computeKernelHostname } from './hosts.ts';
 import * as labels from './labels.ts';
@@ -116,7 +117,7 @@ export function planContainerConfig(input: ContainerInput): ContainerConfig {
     args: expandWords(container.args, env),
     workingDir: container.workingDir ?? '',
     envs: [...env].map(([key, value]) => ({ key, value: Buffer.from(value) })),
-    mounts: planMounts(input),
+    mounts: planMounts(input, env),
     labels: { ...podLabels(pod), [labels.CONTAINER_NAME]: container.name },
     annotations: planAnnotations(input),
     logPath: containerLogPath(container.name, restartCount),
@@ -149,12 +150,16 @@ const PROPAGATION: Readonly<Record<string, MountPropagation>> = {
   Bidirectional: MountPropagation.PROPAGATION_BIDIRECTIONAL,
 };
 
-function planMounts({ desired, container, volumes, imageVolumes, users, node }: ContainerInput): DeepPartial<Mount>[] {
-  const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map((mount) => {
-    const { name, mountPath, readOnly = false, subPath = '', mountPropagation = 'None', recursiveReadOnly = 'Disabled' } = mount;
+function planMounts(
+  { desired, container, volumes, imageVolumes, users, node }: ContainerInput,
+  env: ReadonlyMap<string, string>,
+): DeepPartial<Mount>[] {
+  const parts = planSubPaths({ container, env, volumes, paths: node.paths, uid: podNames(desired.pod).uid });
+  const mounts: DeepPartial<Mount>[] = (container.volumeMounts ?? []).map((mount, index) => {
+    const { name, mountPath, readOnly = false, mountPropagation = 'None', recursiveReadOnly = 'Disabled' } = mount;
     const image = imageVolumes.get(name);
-    if (image !== undefined) return { containerPath: mountPath, image: { image }, imageSubPath: subPath, readonly: true };
-    const hostPath = volumes.get(name);
+    if (image !== undefined) return { containerPath: mountPath, image: { image }, imageSubPath: subPathOf(mount, env), readonly: true };
+    const hostPath = parts.get(index)?.hostPath ?? volumes.get(name);
     if (hostPath === undefined) throw new Error(`volume "${name}", mounted at ${mountPath}, is not one of the pod's`);
     return {
       containerPath: mountPath,

@@ -25,6 +25,9 @@ export const seccompDir = ({ podsDir }: NodePaths) => path.join(podsDir, '../sec
 export const volumePath = (paths: NodePaths, uid: string, plugin: string, volume: string) =>
   path.join(podDir(paths, uid), 'volumes', plugin.replaceAll('/', '~'), volume);
 
+/** Parts of volumes, mounted for single containers. */
+export const subPathsDir = (paths: NodePaths, uid: string) => path.join(podDir(paths, uid), 'volume-subpaths');
+
 export const podLogDir = ({ logDir }: NodePaths, { namespace, name, uid }: PodName) => path.join(logDir, `${namespace}_${name}_${uid}`);
 
 /** Relative to the pod's log directory. */

@@ -1,6 +1,6 @@
 // Owns the security part of CRI configs: what a pod's and a container's securityContext say together. Pure.
 import path from 'node:path';
-import type { V1Container, V1Pod, V1SeccompProfile, V1SecurityContext } from '@kubernetes/client-node';
+import type { V1AppArmorProfile, V1Container, V1Pod, V1SELinuxOptions, V1SeccompProfile, V1SecurityContext } from '@kubernetes/client-node';
 import {
   type DeepPartial,
   type LinuxContainerSecurityContext,
@@ -8,6 +8,7 @@ import {
   NamespaceMode,
   type NamespaceOption,
   SecurityProfile_ProfileType as ProfileType,
+  type SELinuxOption,
   type SecurityProfile,
 } from '../../cri-proto/gen/api.ts';
 import { renderUserNamespace, type UserRange } from './user-range.ts';
@@ -50,10 +51,22 @@ function planSeccomp(profile: V1SeccompProfile | undefined, privileged: boolean,
   return { profileType: unconfined ? ProfileType.Unconfined : ProfileType.RuntimeDefault };
 }
 
+/** Without a word the runtime decides: the default profile where the host has AppArmor. */
+function planAppArmor(profile: V1AppArmorProfile | undefined): { readonly apparmor?: DeepPartial<SecurityProfile> } {
+  if (profile === undefined) return {};
+  if (profile.type === 'Localhost')
+    return { apparmor: { profileType: ProfileType.Localhost, localhostRef: profile.localhostProfile ?? '' } };
+  return { apparmor: { profileType: profile.type === 'Unconfined' ? ProfileType.Unconfined : ProfileType.RuntimeDefault } };
+}
+
+function planSelinux(options: V1SELinuxOptions | undefined): { readonly selinuxOptions?: DeepPartial<SELinuxOption> } {
+  return options === undefined ? {} : { selinuxOptions: options };
+}
+
 const id = (value: number | undefined) => (value === undefined ? {} : { value: BigInt(value) });
 
 export function planSandboxSecurity(pod: V1Pod, users?: UserRange): DeepPartial<LinuxSandboxSecurityContext> {
-  const { runAsUser, runAsGroup, supplementalGroups } = pod.spec?.securityContext ?? {};
+  const { runAsUser, runAsGroup, supplementalGroups, seLinuxOptions } = pod.spec?.securityContext ?? {};
   const privileged = pod.spec?.containers.some((container) => container.securityContext?.privileged) ?? false;
   return {
     namespaceOptions: planNamespaces(pod, users),
@@ -62,6 +75,7 @@ export function planSandboxSecurity(pod: V1Pod, users?: UserRange): DeepPartial<
     // CRI refuses a group without a user.
     ...(runAsGroup === undefined || runAsUser === undefined ? {} : { runAsGroup: id(runAsGroup) }),
     supplementalGroups: (supplementalGroups ?? []).map(BigInt),
+    ...planSelinux(seLinuxOptions),
     // The pause process needs nothing that the default profile forbids, whatever its containers may.
     seccomp: { profileType: ProfileType.RuntimeDefault },
   };
@@ -78,22 +92,20 @@ export interface ContainerUsers extends ImageUser {
   readonly users?: UserRange | undefined;
 }
 
-type UserFields = Pick<V1SecurityContext, 'runAsUser' | 'runAsGroup' | 'runAsNonRoot' | 'seccompProfile'>;
+const SHARED = ['runAsUser', 'runAsGroup', 'runAsNonRoot', 'seccompProfile', 'appArmorProfile', 'seLinuxOptions'] as const;
 
-/** The container's word goes before the pod's. */
-function effective(pod: V1Pod, container: V1Container): UserFields {
+type SharedFields = Pick<V1SecurityContext, (typeof SHARED)[number]>;
+
+/** The container's word goes before the pod's, field by field. */
+function effective(pod: V1Pod, container: V1Container): SharedFields {
   const whole = pod.spec?.securityContext ?? {};
   const own = container.securityContext ?? {};
-  const runAsUser = own.runAsUser ?? whole.runAsUser;
-  const runAsGroup = own.runAsGroup ?? whole.runAsGroup;
-  const runAsNonRoot = own.runAsNonRoot ?? whole.runAsNonRoot;
-  const seccompProfile = own.seccompProfile ?? whole.seccompProfile;
-  return {
-    ...(runAsUser === undefined ? {} : { runAsUser }),
-    ...(runAsGroup === undefined ? {} : { runAsGroup }),
-    ...(runAsNonRoot === undefined ? {} : { runAsNonRoot }),
-    ...(seccompProfile === undefined ? {} : { seccompProfile }),
-  };
+  return Object.fromEntries(
+    SHARED.flatMap((field) => {
+      const value = own[field] ?? whole[field];
+      return value === undefined ? [] : [[field, value]];
+    }),
+  );
 }
 
 /** The sentence for a container that must not run as root and would. */
@@ -115,7 +127,7 @@ export function planContainerSecurity(
   image: ContainerUsers,
   seccompDir: string,
 ): DeepPartial<LinuxContainerSecurityContext> {
-  const { runAsUser, runAsGroup, seccompProfile } = effective(pod, container);
+  const { runAsUser, runAsGroup, seccompProfile, appArmorProfile, seLinuxOptions } = effective(pod, container);
   const own = container.securityContext ?? {};
   const privileged = own.privileged ?? false;
   // A group alone needs the image's user beside it: CRI refuses run_as_group without a user.
@@ -139,5 +151,7 @@ export function planContainerSecurity(
     maskedPaths: privileged ? [] : [...MASKED_PATHS],
     readonlyPaths: privileged ? [] : [...READONLY_PATHS],
     seccomp: planSeccomp(seccompProfile, privileged, seccompDir),
+    ...planAppArmor(appArmorProfile),
+    ...planSelinux(seLinuxOptions),
   };
 }

@@ -5,9 +5,11 @@ import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
 import { describeError } from '../error.ts';
 import type { EventLog } from '../event/events.ts';
+import { expandEnv } from '../manifest/expand.ts';
 import type { PodCgroups } from '../resource/pod-cgroups.ts';
 import type { DesiredPod } from '../source/source.ts';
 import { planVolumes, volumePaths } from '../volume/plan.ts';
+import { ensureSubPaths, planSubPaths } from '../volume/sub-path.ts';
 import { ensureVolumes, removeDirectory, removeVolumes } from '../volume/volumes.ts';
 import type { FailureKey } from './backoff.ts';
 import { activeSandbox } from './containers.ts';
@@ -132,7 +134,7 @@ export class Walk {
         await runtime.removePodSandbox({ podSandboxId: action.id }, { timeoutMs: CALL_TIMEOUT_MS });
         return;
       case 'release':
-        await removeVolumes(podDir(this.#paths, this.#observed.uid));
+        await removeVolumes(this.#paths, this.#observed.uid);
         await this.#node.cgroups.remove(this.#observed.uid);
         this.#released = true;
         return;
@@ -242,9 +244,12 @@ export class Walk {
     const problem = rootProblem(desired.pod, container, image.user);
     if (problem !== undefined) throw new ConfigProblem(problem);
     const volumes = volumePaths(planVolumes(desired.pod, this.#paths));
+    const podIps = this.#podIps();
+    const env = expandEnv(container, desired.pod, { podIPs: podIps, hostIPs: this.#node.config.hostIps });
+    ensureSubPaths(planSubPaths({ container, env, volumes, paths: this.#paths, uid: this.#observed.uid }).values());
     const config = planContainerConfig({
       ...{ desired, container, restartCount, backoffStep, volumes, imageVolumes: this.#imageVolumes, users: this.#users() },
-      ...{ imageRef: image.id, imageUser: image.user, podIps: this.#podIps(), node: this.#node.config },
+      ...{ imageRef: image.id, imageUser: image.user, podIps, node: this.#node.config },
     });
     await fs.mkdir(path.join(podLogDir(this.#paths, this.#observed), name), { recursive: true, mode: 0o755 });
     const { containerId } = await this.#node.cri.runtime.createContainer(

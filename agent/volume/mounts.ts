@@ -7,7 +7,7 @@ import { hasCode } from '../../runtime/linux/errno.ts';
 import { syscall } from '../../runtime/linux/syscall.ts';
 
 /** umount2(2) */
-const UMOUNT_NOFOLLOW = 8;
+export const UMOUNT_NOFOLLOW = 8;
 
 /** Mount points at or below a directory, deepest first. mountinfo writes space, tab, newline and backslash in octal: proc(5). */
 export function parseMountPoints(mountinfo: string, below: string): readonly string[] {

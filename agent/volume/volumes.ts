@@ -1,6 +1,7 @@
 // Owns making and taking away what volumes need on the host, and the pod's own directory.
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { type NodePaths, podDir, subPathsDir } from '../pod/paths.ts';
 import { ensureHostPath } from './host-path.ts';
 import { ensureTmpfs, mountPointsBelow, unmountBelow } from './mounts.ts';
 import type { PlannedVolume } from './plan.ts';
@@ -32,5 +33,8 @@ export async function removeDirectory(directory: string): Promise<void> {
   await fs.rm(directory, { recursive: true, force: true });
 }
 
-/** The volumes of a pod that has finished; its record stays. */
-export const removeVolumes = (podDir: string) => removeDirectory(path.join(podDir, 'volumes'));
+/** The volumes of a pod that has finished, and the mounts of their parts before them; its record stays. */
+export async function removeVolumes(paths: NodePaths, uid: string): Promise<void> {
+  await removeDirectory(subPathsDir(paths, uid));
+  await removeDirectory(path.join(podDir(paths, uid), 'volumes'));
+}
