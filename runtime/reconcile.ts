@@ -101,8 +101,8 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
   const sameBoot = record.bootId === context.bootId;
   const shim = processes.find(({ kind, name }) => kind === 'shim' && name === record.id);
   const ended = sameBoot ? readExitFile(context.paths.exitFile(record.id)) : undefined;
-  // An external runtime may have made it and not started it: only a start that ended is known to have.
-  const halfMade = record.ociRuntime !== undefined || (shim === undefined && ended === undefined);
+  // An external runtime may have made it and not started it, criu not all of it: only a start that ended is known to have.
+  const halfMade = record.ociRuntime !== undefined || record.restore !== undefined || (shim === undefined && ended === undefined);
   if (record.state === 'starting' && halfMade) {
     // Its start was cut short: it can be started again.
     if (shim !== undefined) await killOurProcess(shim);

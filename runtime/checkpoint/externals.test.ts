@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { renderCriuError } from './criu.ts';
-import { parseMountinfo, planExternalFiles, planExternalMounts } from './externals.ts';
+import { findMountSource, parseMountinfo, planExternalFiles, planExternalMounts, planStdio } from './externals.ts';
 
 const mounts = parseMountinfo(
   [
@@ -29,7 +29,42 @@ test('files whose mount the container does not have are external, pipes and its 
     { mountId: 9, inode: 7n, link: 'pipe:[7]' },
     { mountId: 100, inode: 8n, link: '/etc/passwd' },
   ];
-  assert.deepEqual(planExternalFiles(files, mounts), ['file[1e:2a]']);
+  assert.deepEqual(planExternalFiles(files, mounts), [{ name: 'file[1e:2a]', link: '/run/tskubelet/containers/c/stdout' }]);
+});
+
+test('stdio is known by its FIFOs; stdin is a /dev/null where it has none', () => {
+  const file = (name: string, link: string) => ({ name, link });
+  const files = [file('file[1:1]', '/dev/null'), file('file[2:2]', '/run/c/stderr'), file('file[2:3]', '/run/other/stdout')];
+  assert.deepEqual(planStdio(files, '/run/c'), ['file[1:1]', '', 'file[2:2]']);
+  assert.equal(planStdio([file('file[2:1]', '/run/c/stdin'), ...files.slice(1)], '/run/c')[0], 'file[2:1]');
+});
+
+test('each mount of a checkpoint has its source in the new container, what lies below a volume too', () => {
+  const bind = { kind: 'bind', sourceIsDirectory: true, readonly: false, recursiveReadonly: false, propagation: 'private' } as const;
+  const spec = {
+    mounts: [
+      { ...bind, source: '/srv/new', target: '/data' },
+      { ...bind, source: '/srv/inner', target: '/data/inner' },
+      { kind: 'image', target: '/model', lowerDirs: ['/l'], mountpoint: '/c/image-volumes/0' } as const,
+    ],
+    shmSource: '/run/s/shm',
+    cgroup: { unified: '/sys/fs/cgroup/k/c', v1Procs: [] },
+    cgroupMount: 'cgroup2' as const,
+  };
+  const sources = ['/data', '/data/sub', '/data/inner/x', '/model', '/dev/shm', '/sys/fs/cgroup', '/database'].map((target) =>
+    findMountSource(spec, target),
+  );
+  assert.deepEqual(sources, [
+    '/srv/new',
+    '/srv/new/sub',
+    '/srv/inner/x',
+    '/c/image-volumes/0',
+    '/run/s/shm',
+    '/sys/fs/cgroup/k/c',
+    undefined,
+  ]);
+  const v1 = { unified: '/sys/fs/cgroup/unified/k/c', v1Procs: ['/sys/fs/cgroup/memory/k/c/cgroup.procs'] };
+  assert.equal(findMountSource({ ...spec, cgroup: v1, cgroupMount: 'host-bind' }, '/sys/fs/cgroup/memory'), '/sys/fs/cgroup/memory/k/c');
 });
 
 test('the first error of criu is the cause', () => {

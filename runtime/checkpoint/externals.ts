@@ -1,4 +1,6 @@
 // Owns what a checkpoint leaves to whoever restores it: mounts and open files that come from outside of the container. Pure.
+import { cgroupBinds } from '../program/rootfs-steps.ts';
+import type { ContainerSpec } from '../program/spec.ts';
 
 export interface MountEntry {
   readonly id: number;
@@ -50,9 +52,49 @@ export interface OpenFile {
   readonly link: string;
 }
 
-/** criu's names for open files whose mount the container does not have, each once: file[mnt_id:inode], in hexadecimal. */
-export function planExternalFiles(files: readonly OpenFile[], mounts: readonly MountEntry[]): readonly string[] {
+export interface ExternalFile {
+  /** criu's name: file[mnt_id:inode], in hexadecimal. */
+  readonly name: string;
+  readonly link: string;
+}
+
+/** Open files whose mount the container does not have, each once. */
+export function planExternalFiles(files: readonly OpenFile[], mounts: readonly MountEntry[]): readonly ExternalFile[] {
   const reachable = new Set(mounts.map(({ id }) => id));
   const outside = files.filter(({ link, mountId }) => link.startsWith('/') && !reachable.has(mountId));
-  return [...new Set(outside.map(({ mountId, inode }) => `file[${mountId.toString(16)}:${inode.toString(16)}]`))];
+  const links = new Map(outside.map(({ mountId, inode, link }) => [`file[${mountId.toString(16)}:${inode.toString(16)}]`, link]));
+  return [...links].map(([name, link]) => ({ name, link }));
+}
+
+/** What a checkpoint says of itself to whoever restores it here. */
+export interface Externals {
+  /** Mount points in the container. */
+  readonly mounts: readonly string[];
+  /** criu's names of the files that are the container's stdin, stdout and stderr; empty where none of its processes has it open. */
+  readonly stdio: readonly [string, string, string];
+}
+
+/** `stdioDir` has the FIFOs. Without one of its own, stdin is a /dev/null from outside. */
+export function planStdio(files: readonly ExternalFile[], stdioDir: string): Externals['stdio'] {
+  const named = (...links: readonly string[]) => files.find(({ link }) => links.includes(link))?.name ?? '';
+  return [named(`${stdioDir}/stdin`, '/dev/null'), named(`${stdioDir}/stdout`), named(`${stdioDir}/stderr`)];
+}
+
+/** Where each of a checkpoint's mounts comes from now: container path to host path. Undefined where the container has no such mount. */
+export function findMountSource(
+  spec: Pick<ContainerSpec, 'mounts' | 'shmSource' | 'cgroup' | 'cgroupMount'>,
+  target: string,
+): string | undefined {
+  const cgroups =
+    spec.cgroupMount === 'host-bind'
+      ? cgroupBinds(spec).map(({ name, source }) => [`/sys/fs/cgroup/${name}`, source] as const)
+      : [['/sys/fs/cgroup', spec.cgroup.unified ?? ''] as const];
+  const mounts = spec.mounts.flatMap((mount) =>
+    mount.kind === 'tmpfs' ? [] : [[mount.target, mount.kind === 'bind' ? mount.source : mount.mountpoint] as const],
+  );
+  const found = [['/dev/shm', spec.shmSource] as const, ...cgroups, ...mounts]
+    // What is mounted below a volume came along with it.
+    .filter(([point]) => target === point || target.startsWith(`${point}/`))
+    .sort(([a], [b]) => b.length - a.length)[0];
+  return found === undefined ? undefined : found[1] + target.slice(found[0].length);
 }

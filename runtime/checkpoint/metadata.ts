@@ -2,6 +2,9 @@
 import type { ContainerRecord } from '../container/record.ts';
 import type { Image } from '../image/store.ts';
 
+/** By whom it was made. */
+export const CHECKPOINT_RUNTIME = 'tskubelet';
+
 export interface ConfigDump {
   readonly id: string;
   readonly name: string;
@@ -22,7 +25,7 @@ export function renderConfigDump(record: ContainerRecord, image: Image | undefin
     rootfsImage: name,
     rootfsImageRef: image?.repoDigests[0] ?? record.imageId,
     rootfsImageName: image?.repoTags[0] ?? name,
-    runtime: 'tskubelet',
+    runtime: CHECKPOINT_RUNTIME,
     createdTime: new Date(Number(record.createdAt / 1_000_000n)).toISOString(),
     checkpointedTime: now.toISOString(),
   };

@@ -1,6 +1,10 @@
 // Owns CreateContainer: everything that a start needs is decided, checked and written down; no process yet.
 import fs from 'node:fs';
+import path from 'node:path';
 import { type ContainerConfig, NamespaceMode as Mode, type PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import { readArchive } from '../checkpoint/archive.ts';
+import { requireCriu } from '../checkpoint/criu.ts';
+import { checkRestore, prepareRestore } from '../checkpoint/restore.ts';
 import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../errors.ts';
 import { containerKey, findByPrefix, newId } from '../ids.ts';
@@ -17,11 +21,17 @@ import { planLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
 import { resolveContainer } from './resolve.ts';
 
+export interface CreateOptions {
+  readonly sandboxConfig: PodSandboxConfig;
+  /** The archive of a checkpoint to start from. It may be named as the image, too. */
+  readonly checkpoint?: string;
+}
+
 export async function createContainer(
   context: RuntimeContext,
   sandbox: Sandbox,
   config: ContainerConfig,
-  sandboxConfig: PodSandboxConfig,
+  { sandboxConfig, checkpoint = checkpointOf(config) }: CreateOptions,
 ): Promise<Container> {
   const startedMs = performance.now();
   const { metadata } = config;
@@ -30,7 +40,7 @@ export async function createContainer(
   if (sandboxName === undefined) throw invalidArgument('sandbox config has no metadata');
   if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} is not ready`);
   const logPath = planLogPath(sandboxConfig.logDirectory || sandbox.record.config.logDirectory, config.logPath);
-  const image = await findImage(context, config);
+  const { image, restore } = checkpoint === undefined ? { image: await findImage(context, config) } : await findBase(context, checkpoint);
   checkTarget(context, sandbox, config);
   await findVolumeImages(context, config);
 
@@ -46,6 +56,7 @@ export async function createContainer(
     config,
     imageId: image.id,
     ...planOciRuntime(context, sandbox),
+    ...(restore === undefined ? {} : { restore }),
     state: 'creating',
     bootId: context.bootId,
     logPath,
@@ -68,9 +79,12 @@ export async function createContainer(
     makeImageVolumePlaces(context.paths, id, config);
     const snapshot = await prepareRootfs(context, container, sandbox);
     context.faultPoint('container snapshot prepared');
+    if (restore !== undefined) await prepareRestore(context, id, restore.checkpoint, snapshot.upperDir);
     container.change(await resolveContainer(container.record, sandbox.record.config, { image, snapshot, host: context.cgroups.host }));
     // Planned once now, so that what is wrong is told by create and not by start.
-    checkIdMappedMounts(await findSpec(context, container, sandbox), sandbox.record.pause?.pid);
+    const spec = await findSpec(context, container, sandbox);
+    checkIdMappedMounts(spec, sandbox.record.pause?.pid);
+    if (restore !== undefined) await checkRestore(context, id, spec);
     container.change({ state: 'created', phases: { create: performance.now() - startedMs } });
     context.faultPoint('container created');
     return container;
@@ -89,6 +103,21 @@ function planOciRuntime({ ociRuntimes }: RuntimeContext, { record }: Sandbox): {
   if (runtime === undefined)
     throw failedPrecondition(`runtime handler "${record.runtimeHandler}" of sandbox ${record.id} is not configured`);
   return { ociRuntime: runtime.path };
+}
+
+/** As with containerd and CRI-O: the path of an archive in place of an image. */
+function checkpointOf({ image }: ContainerConfig): string | undefined {
+  return image !== undefined && path.isAbsolute(image.image) ? image.image : undefined;
+}
+
+/** The image that the checkpointed container had. */
+async function findBase(context: RuntimeContext, checkpoint: string) {
+  await requireCriu();
+  const { rootfsImageRef, rootfsImageName, checkpointedTime } = await readArchive(checkpoint);
+  const image = await context.images.status(rootfsImageRef);
+  if (image === undefined)
+    throw notFound(`image "${rootfsImageName}" (${rootfsImageRef}) of checkpoint ${checkpoint} is not on this machine: pull it first`);
+  return { image, restore: { checkpoint, checkpointedAt: checkpointedTime } };
 }
 
 async function findImage(context: RuntimeContext, config: ContainerConfig): Promise<Image> {

@@ -32,6 +32,10 @@ export interface ContainerRecord {
   readonly imageId: string;
   /** The executable of the external OCI runtime that makes it; absent: ours does. */
   readonly ociRuntime?: string;
+  /** The checkpoint that it starts from: the archive's path, and when it was made. */
+  readonly restore?: { readonly checkpoint: string; readonly checkpointedAt: string };
+  /** Its cgroup is frozen for the checkpoint of its sandbox. */
+  readonly frozen?: boolean;
   readonly state: ContainerState;
   readonly bootId: string;
   /** Resolved by create (resolve.ts): whom it runs as, the text of its seccomp profile, the name of its AppArmor profile. */

@@ -5,6 +5,7 @@ import { createCgroup } from '../cgroup/apply.ts';
 import { delegateCgroup } from '../cgroup/delegate.ts';
 import { compileDeviceFilter } from '../cgroup/device-filter.ts';
 import { planCgroup } from '../cgroup/plan.ts';
+import { forgetRestore, startRestored } from '../checkpoint/restore.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition } from '../errors.ts';
 import { findByPrefix } from '../ids.ts';
@@ -42,7 +43,7 @@ export async function startContainer(context: RuntimeContext, container: Contain
 
 async function launch(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { paths, cgroups, pump } = context;
-  const { id, config, recordId, cgroupPath, phases, ociRuntime } = container.record;
+  const { id, config, recordId, cgroupPath, phases, ociRuntime, restore } = container.record;
   const laps = createLaps();
   if (cgroupPath !== '') {
     const plan = planCgroup(planResources(config.linux?.resources, container.record.unified), cgroups.host);
@@ -85,7 +86,9 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   };
   const running =
     ociRuntime === undefined
-      ? await startProcess(spec, startOptions)
+      ? restore === undefined
+        ? await startProcess(spec, startOptions)
+        : await startRestored(context, container, spec, startOptions)
       : await startOciContainer(context, container, {
           runtime: ociRuntime,
           spec,
@@ -104,6 +107,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     phases: { ...phases, ...laps.phases },
   });
   watchContainer(context, container, running);
+  if (restore !== undefined) await forgetRestore(context, id);
 }
 
 let toldUnrestricted = false;

@@ -29,6 +29,8 @@ const END_MS = 5000;
 const DRAIN_MS = 1000;
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 const STATUS_BYTES = 32;
+/** Where the child finds the process whose namespaces it enters. */
+const ENTER_FD = EVENTS_FD + 1;
 const STARTED = 2;
 const EXITED = 3;
 
@@ -42,6 +44,8 @@ export interface CommandOptions {
   readonly signal?: AbortSignal;
   /** Of stdout and stderr each, default 1 MiB; more is an error. */
   readonly maxOutputBytes?: number;
+  /** Namespaces that the program runs in: a pidfd of the process that has them, and CLONE_NEW… flags. */
+  readonly enter?: { readonly pidfd: number; readonly flags: number };
 }
 
 export interface CommandResult {
@@ -53,7 +57,7 @@ export interface CommandResult {
 }
 
 /** The program that `name` means: itself with a slash, else the first executable of that name along PATH. */
-function findProgram(name: string, search: string): string {
+export function findProgram(name: string, search = process.env.PATH ?? DEFAULT_PATH): string {
   if (name.includes('/')) return name;
   for (const directory of search.split(path.delimiter)) {
     const candidate = path.join(directory, name);
@@ -66,7 +70,7 @@ function findProgram(name: string, search: string): string {
 }
 
 /** shim: start a session, clone, wait, tell the status; child: place stdio, undo what Node does to signals, execute. */
-function planCommand(program: string, argv: readonly string[], env: readonly string[], cwd: string | undefined) {
+function planCommand(program: string, argv: readonly string[], env: readonly string[], { cwd, enter }: CommandOptions) {
   const p = new ProgramBuilder();
   const record = (type: number) => {
     const address = p.alloc(STATUS_BYTES);
@@ -85,10 +89,12 @@ function planCommand(program: string, argv: readonly string[], env: readonly str
   p.copy(pid, started + 8);
   p.op('write', [EVENTS_FD, started, STATUS_BYTES], { onError: 'ignore' });
   p.op('close_range', [0, EVENTS_FD - 1, 0]);
+  p.op('close', [ENTER_FD], { onError: 'ignore' });
   p.op('wait4', [ref(pid), exited + 8, WALL, 0], { retry: true });
   p.op('write', [EVENTS_FD, exited, STATUS_BYTES], { onError: 'ignore' });
   p.op('exit_group', [0]);
   p.place(child);
+  if (enter !== undefined) p.op('setns', [ENTER_FD, enter.flags]);
   p.op('close_range', [3, 0xffffffff, CLOSE_RANGE_CLOEXEC]);
   if (cwd !== undefined) p.op('chdir', [cwd]);
   const defaultAction = p.words([0, 0, 0, 0]);
@@ -105,7 +111,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   const env: Readonly<Record<string, string | undefined>> = options.env ?? process.env;
   const executable = findProgram(name, env.PATH ?? DEFAULT_PATH);
   const variables = Object.entries(env).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}`]));
-  const program = planCommand(executable, argv, variables, options.cwd);
+  const program = planCommand(executable, argv, variables, options);
   const opened: number[] = [];
   const pipes = { stdin: createPipe(), stdout: createPipe(), stderr: createPipe(), status: createPipe() };
   opened.push(pipes.stdin.read, pipes.stdout.write, pipes.stderr.write, pipes.status.write);
@@ -143,6 +149,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
         [pipes.stdout.write, 1],
         [pipes.stderr.write, 2],
         [pipes.status.write, EVENTS_FD],
+        ...(options.enter === undefined ? [] : [[options.enter.pidfd, ENTER_FD] as const]),
       ],
       report: { fd: pipes.status.write, recordId: 0, type: FAILURE_RECORD },
     });

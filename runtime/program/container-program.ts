@@ -161,12 +161,7 @@ function inProcPath(path: string): boolean {
 function addPlacement(p: ProgramBuilder, spec: ContainerSpec, joined: readonly NamespaceKind[], inUserns: boolean): void {
   p.phase('namespaces');
   p.op('setsid', [], { onError: 'ignore' });
-  for (const procs of spec.cgroup.v1Procs) {
-    const file = p.slot('cgroup.procs');
-    p.op('openat', [k.AT_FDCWD, procs, k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
-    p.op('write', [ref(file), '0', 1], { note: 'joins this hierarchy' });
-    p.op('close', [ref(file)]);
-  }
+  addV1Placement(p, spec.cgroup.v1Procs);
   if (!inUserns && joined.length > 0) {
     const { value, shows } = namespaceFlags(joined);
     p.op('setns', [FD.join, shown(value, shows)], { note: 'the namespaces of the sandbox' });
@@ -177,6 +172,15 @@ function addPlacement(p: ProgramBuilder, spec: ContainerSpec, joined: readonly N
   if (inUserns) {
     p.op('setresgid', [0, 0, 0], { note: 'root of the user namespace' });
     p.op('setresuid', [0, 0, 0]);
+  }
+}
+
+export function addV1Placement(p: ProgramBuilder, procsFiles: readonly string[]): void {
+  for (const procs of procsFiles) {
+    const file = p.slot('cgroup.procs');
+    p.op('openat', [k.AT_FDCWD, procs, k.O_WRONLY | k.O_CLOEXEC, 0], { dst: file });
+    p.op('write', [ref(file), '0', 1], { note: 'joins this hierarchy' });
+    p.op('close', [ref(file)]);
   }
 }
 

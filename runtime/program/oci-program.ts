@@ -42,16 +42,8 @@ export function planOciProgram(spec: OciCreateSpec): Program {
   p.op('chdir', [spec.bundle]);
   const socket = spec.terminal ? addConsoleSocket(p) : undefined;
   p.phase('create');
-  p.op('prctl', [k.PR_SET_CHILD_SUBREAPER, 1], { note: 'the runtime ends, and its child becomes ours' });
-  const child = p.label();
-  const creator = addClone(p, { flags: 0, shows: '', intoCgroup: false, child, note: 'the OCI runtime' });
-  p.op('close', [ref(creator.pidfd)]);
-  const created = placeRecord(p, spec.recordId, 'created');
-  p.op('wait4', [ref(creator.pid), shown(created + 8, '&wait status'), k.WALL, 0], { retry: true });
-  sendRecord(p, created, 'created');
-  const { pid, pidfd } = addInitPid(p);
+  const { child, pid, pidfd } = addMaker(p, { recordId: spec.recordId, intoCgroup: false, pipe: FD.join, note: 'the OCI runtime' });
   if (socket !== undefined) addReceiveTerminal(p, socket);
-  p.op('prctl', [k.PR_SET_CHILD_SUBREAPER, 0], { note: 'orphans of the container are its own or the host’s, not ours' });
   addShim(p, { recordId: spec.recordId, pid, pidfd, of: 'container', holdsStdin: spec.keepsStdin });
 
   p.place(child);
@@ -59,13 +51,35 @@ export function planOciProgram(spec: OciCreateSpec): Program {
   return p.finish();
 }
 
+interface Maker {
+  readonly recordId: number;
+  readonly intoCgroup: boolean;
+  /** The descriptor that the pid of init comes by. */
+  readonly pipe: number;
+  readonly note: string;
+}
+
+/** Clones the program that makes a container's init and ends; its init is then this process' child. `child` is to be placed. */
+export function addMaker(p: ProgramBuilder, { recordId, intoCgroup, pipe, note }: Maker) {
+  p.op('prctl', [k.PR_SET_CHILD_SUBREAPER, 1], { note: 'the program ends, and its child becomes ours' });
+  const child = p.label();
+  const maker = addClone(p, { flags: 0, shows: '', intoCgroup, child, note });
+  p.op('close', [ref(maker.pidfd)]);
+  const created = placeRecord(p, recordId, 'created');
+  p.op('wait4', [ref(maker.pid), shown(created + 8, '&wait status'), k.WALL, 0], { retry: true });
+  sendRecord(p, created, 'created');
+  const init = addInitPid(p, pipe);
+  p.op('prctl', [k.PR_SET_CHILD_SUBREAPER, 0], { note: 'orphans of the container are its own or the host’s, not ours' });
+  return { child, ...init };
+}
+
 /** The end of the pipe instead of a pid: the daemon is gone, or has given up. */
-function addInitPid(p: ProgramBuilder): { pid: number; pidfd: number } {
+function addInitPid(p: ProgramBuilder, pipe: number): { pid: number; pidfd: number } {
   const pid = p.slot('pid');
   const pidfd = p.slot('pidfd');
   const gone = p.label();
   const told = p.label();
-  p.op('read', [FD.join, shown(pid, '&pid'), 8], { retry: true, onZero: gone, onPositive: told, note: 'the pid of init, from its file' });
+  p.op('read', [pipe, shown(pid, '&pid'), 8], { retry: true, onZero: gone, onPositive: told, note: 'the pid of init, from its file' });
   p.place(gone);
   p.op('exit_group', [1]);
   p.place(told);

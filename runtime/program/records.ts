@@ -16,7 +16,7 @@ export const RECORD = {
   wantsIdMaps: 5,
   /** An op was refused and the program went on. */
   warning: 6,
-  /** value: wait status of the external OCI runtime that was told to create a container. */
+  /** value: wait status of the program that was to make a container's init: an external OCI runtime, or criu. */
   created: 7,
   failed: 9,
   /** The launcher's own ops failed: descriptors could not be placed, or the image not be executed. */

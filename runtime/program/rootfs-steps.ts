@@ -294,7 +294,7 @@ export function addReadonlyPath(p: ProgramBuilder, path: string): void {
 }
 
 /** The controllers of a hybrid host by name, with the container's own directory of each. */
-export function cgroupBinds({ cgroup }: ContainerSpec): readonly { readonly name: string; readonly source: string }[] {
+export function cgroupBinds({ cgroup }: Pick<ContainerSpec, 'cgroup'>): readonly { readonly name: string; readonly source: string }[] {
   const root = '/sys/fs/cgroup/';
   const directories = [
     ...cgroup.v1Procs.map((file) => file.slice(0, file.lastIndexOf('/'))),

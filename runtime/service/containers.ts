@@ -43,7 +43,7 @@ export function containerHandlers(context: RuntimeContext): CriHandlers {
       const sandbox = sandboxOf(context, podSandboxId);
       if (config === undefined) throw invalidArgument('the request has no container config');
       checkContainer(config);
-      const container = await createContainer(context, sandbox, config, sandboxConfig ?? sandbox.record.config);
+      const container = await createContainer(context, sandbox, config, { sandboxConfig: sandboxConfig ?? sandbox.record.config });
       publishEvent(context, container, ContainerEventType.CONTAINER_CREATED_EVENT);
       return { containerId: container.id };
     },
