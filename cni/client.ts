@@ -1,4 +1,5 @@
 // The one entry of cni for the runtime: attach a sandbox's network namespace, detach it, reconcile after a crash.
+import type { ExplainedNetwork } from './explain.ts';
 
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
@@ -52,6 +53,8 @@ export interface Network {
   reconcile(live: ReadonlySet<string>): Promise<void>;
   status(): NetworkStatus;
   describe(): NetworkDescription;
+  /** What there is between an attached sandbox and the world; undefined for others. */
+  explain(sandboxId: string): Promise<ExplainedNetwork | undefined>;
   setPodCidrs(cidrs: readonly string[]): Promise<void>;
   /** Stops watching. With `remove`, the bridge and the nft table go too (only when no sandbox is attached). */
   close(options?: { remove?: boolean }): Promise<void>;

@@ -5,13 +5,14 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts
 import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
+import { type ExplainedNetwork, explainNetwork } from './explain.ts';
 import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
 import { type Cidr, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { refuseListeners } from './listeners.ts';
 import { loopback } from './loopback.ts';
-import { Nat } from './nat.ts';
+import { Nat, type NatContent } from './nat.ts';
 import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
 import { resolvePodCidrs } from './pod-cidr.ts';
 import { Portmap } from './portmap.ts';
@@ -90,22 +91,27 @@ class PodNetwork implements Network {
 
   /** Opens the table. Without it the network works, but for NAT and hostPorts. */
   openNat(): void {
-    const { stateDir, suffix, onNotice, nonMasqueradeCidrs } = this.#options;
+    const { stateDir, onNotice } = this.#options;
     try {
       this.#nat = new Nat({
         stateFile: path.join(stateDir, 'nftables.json'),
-        content: () => ({
-          table: `tskubelet${suffix}`,
-          bridge: this.#bridge,
-          cidrs: this.#host?.cidrs ?? this.#cidrs,
-          direct: (nonMasqueradeCidrs ?? []).map(parseCidr),
-          hostPorts: this.#portmap.hostPorts(),
-        }),
+        content: () => this.#natContent(),
         onNotice,
       });
     } catch (error) {
       onNotice(`${withoutNat}: ${(error as Error).message}`);
     }
+  }
+
+  #natContent(): NatContent {
+    const { suffix, nonMasqueradeCidrs = [] } = this.#options;
+    return {
+      table: `tskubelet${suffix}`,
+      bridge: this.#bridge,
+      cidrs: this.#host?.cidrs ?? this.#cidrs,
+      direct: nonMasqueradeCidrs.map(parseCidr),
+      hostPorts: this.#portmap.hostPorts(),
+    };
   }
 
   async #attach(request: AttachRequest): Promise<Attachment> {
@@ -251,6 +257,13 @@ class PodNetwork implements Network {
       podCidrs: (served.length > 0 ? served : this.#cidrs).map(formatCidr),
       gateways: served.map((cidr) => formatIp(gatewayOf(cidr))),
     };
+  }
+
+  async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
+    const record = this.#records.get(sandboxId);
+    if (record?.state !== 'attached') return undefined;
+    const nat = this.#nat === undefined ? undefined : this.#natContent();
+    return explainNetwork({ record, bridge: this.#bridge, socket: this.#socket, nat });
   }
 
   async setPodCidrs(configured: readonly string[]): Promise<void> {

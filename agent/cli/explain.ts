@@ -1,13 +1,14 @@
 // Owns `explain`: how a container of a running pod was started, or how one of a manifest would be.
 import { CommandError, usageError } from '../error.ts';
 import { getJson } from './agent-client.ts';
+import { explainNet } from './explain-net.ts';
 import { type ExplainedPod, exactJson, renderExplainedPod } from './explain-text.ts';
 import type { Invocation } from './flags.ts';
 import { containerOf, findPod, parsePodName } from './pod-name.ts';
 import type { ExplainedStart, RuntimeHalf } from './runtime-half.ts';
 import { readNodeSettings, readSettings } from './settings.ts';
 
-const USAGE = 'explain POD[/CONTAINER] start, or explain --dry-run FILE start';
+const USAGE = 'explain POD[/CONTAINER] start, explain POD net, or explain --dry-run FILE start';
 
 /** Of GET /explain: what the runtime says in its verbose info. */
 interface Answer {
@@ -25,7 +26,13 @@ export async function explain(invocation: Invocation, runtime: RuntimeHalf): Pro
   if (flags.output !== undefined && flags.output !== 'json') throw usageError(`-o ${flags.output}: explain has json`);
   const [view = 'start', ...more] = flags['dry-run'] === undefined ? words.slice(1) : words;
   if (more.length > 0) throw usageError(`usage: tskubelet ${USAGE}`);
-  if (view !== 'start') throw usageError(`explain has the view "start" in this version of tskubelet, not "${view}"`);
+  if (view === 'net' && flags['dry-run'] === undefined) return explainNet(invocation, USAGE);
+  if (view !== 'start')
+    throw usageError(
+      view === 'net'
+        ? 'explain net shows the network of a pod that runs: leave out --dry-run'
+        : `explain has the views "start" and "net" in this version of tskubelet, not "${view}"`,
+    );
   const pods =
     flags['dry-run'] === undefined ? [await explainRunning(invocation)] : await explainManifest(flags['dry-run'], invocation, runtime);
   if (flags.output === 'json') process.stdout.write(`${exactJson(pods.length === 1 ? pods[0] : pods)}\n`);

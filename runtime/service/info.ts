@@ -44,7 +44,15 @@ function sandboxSpec({ config, pause }: SandboxRecord): Pick<OciSpec, 'ociVersio
   };
 }
 
-export function sandboxInfo({ record }: Sandbox): Record<string, string> {
+/** Absent in the host's network and in what has ended; a namespace that is going away says why there is nothing to see. */
+async function networkInfo({ network }: RuntimeContext, { id, record }: Sandbox): Promise<Record<string, string>> {
+  if (record.state !== 'ready' || !record.networkAttached) return {};
+  const explained = await network.explain(id).catch((error: Error) => ({ problem: error.message }));
+  return explained === undefined ? {} : { network: json(explained) };
+}
+
+export async function sandboxInfo(context: RuntimeContext, sandbox: Sandbox): Promise<Record<string, string>> {
+  const { record } = sandbox;
   const running = record.state === 'ready';
   const info = {
     sandboxID: record.id,
@@ -60,7 +68,7 @@ export function sandboxInfo({ record }: Sandbox): Record<string, string> {
     config: protoJson(record.config),
     runtimeSpec: sandboxSpec(record),
   };
-  return { info: json(info), program: json(explainPause(record)) };
+  return { info: json(info), program: json(explainPause(record)), ...(await networkInfo(context, sandbox)) };
 }
 
 export async function containerInfo(context: RuntimeContext, container: Container): Promise<Record<string, string>> {

@@ -79,7 +79,7 @@ export function sandboxHandlers(context: RuntimeContext): CriHandlers {
       );
       return {
         status: renderSandboxStatus(sandbox.record),
-        info: verbose ? sandboxInfo(sandbox) : {},
+        info: verbose ? await sandboxInfo(context, sandbox) : {},
         containersStatuses: containers.map(({ record }) => renderContainerStatus(record, images.get(record.imageId))),
         timestamp: nowNs(),
       };

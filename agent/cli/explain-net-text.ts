@@ -1,0 +1,119 @@
+// Owns the network of a pod as text: the way of a packet from the pod's interface to the machine's, each part with what it counts and
+// the command that shows it by hand. Pure.
+
+interface Traffic {
+  readonly packets: number;
+  readonly bytes: number;
+  readonly errors: number;
+  readonly dropped: number;
+}
+
+interface NetLink {
+  readonly name: string;
+  readonly kind: string;
+  readonly index: number;
+  readonly peer: number;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  readonly addresses: readonly string[];
+  readonly routes: readonly string[];
+  readonly received: Traffic;
+  readonly sent: Traffic;
+  readonly ports?: number;
+  readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
+  readonly commands: readonly string[];
+}
+
+interface Nat {
+  readonly table: string;
+  readonly hostPorts: readonly { readonly map: string; readonly element: string; readonly command: string }[];
+  readonly rules: readonly { readonly chain: string; readonly text: string; readonly comment: string }[];
+  readonly commands: readonly string[];
+}
+
+export interface ExplainedNet {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly dns: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  /** As the runtime tells it. */
+  readonly network: {
+    readonly netns: string;
+    readonly ips: readonly string[];
+    readonly pod: readonly NetLink[];
+    readonly host: { readonly port?: NetLink; readonly bridge?: NetLink; readonly uplink?: NetLink };
+    readonly nat?: Nat;
+  };
+}
+
+const RULE_WIDTH = 84;
+
+export function renderExplainedNet({ namespace, pod, dns, network }: ExplainedNet): string {
+  const { netns, ips, host, nat } = network;
+  const { port, bridge, uplink } = host;
+  const sections = [
+    ...network.pod.map((link) => renderLink(link, "in the pod's network namespace")),
+    ...(port === undefined ? [] : [join('a veth pair: what enters one end comes out of the other'), renderLink(port, describePort(port))]),
+    ...(bridge === undefined ? [] : [join(''), renderLink(bridge, describeBridge(bridge, dns.servers))]),
+    join(''),
+    nat === undefined ? '  no nftables table: pods reach no other network, and have no hostPorts\n' : renderNat(nat),
+    join(''),
+    uplink === undefined ? '  no way out: this machine has no default route\n' : renderLink(uplink, "the machine's way out"),
+  ];
+  const names = [
+    `  names: resolv.conf says nameserver ${dns.servers.join(', ') || 'nothing'}${dns.searches.length > 0 ? `, search ${dns.searches.join(' ')}` : ''}${dns.options.length > 0 ? `, options ${dns.options.join(' ')}` : ''}\n`,
+    ...(dns.servers[0] === undefined ? [] : [command(`nsenter --net=${netns} dig @${dns.servers[0]} ${pod}.${namespace}`)]),
+  ];
+  return `pod ${namespace}/${pod}: ${ips.join(' and ')}\n\n${sections.join('')}\n${names.join('')}`;
+}
+
+const join = (words: string): string => `   │${words === '' ? '' : `  ${words}`}\n`;
+const command = (text: string): string => `      $ ${text}\n`;
+
+function describePort({ port }: NetLink): string {
+  if (port === undefined) return 'its other end, on the machine';
+  const isolated = port.isolated ? ', isolated from other pods' : '';
+  return `its other end, on the machine: a port of ${port.bridge}${port.hairpin ? ', hairpin on' : ''}${isolated}`;
+}
+
+function describeBridge({ ports = 0, addresses }: NetLink, servers: readonly string[]): string {
+  const names = addresses.some((address) => servers.includes(address.split('/')[0] ?? '')) ? ' and name server' : '';
+  return `the bridge, with ${ports} ${ports === 1 ? 'port' : 'ports'}: the pods' gateway${names}`;
+}
+
+function renderLink(link: NetLink, what: string): string {
+  const { name, index, peer, addresses, mac, mtu, up, routes, received, sent } = link;
+  const facts = [...addresses, ...(mac === '' ? [] : [`MAC ${mac}`]), `MTU ${mtu}`, up ? 'up' : 'down'];
+  const lines = [
+    // As ip-link(8) has them: the number behind @if is the other end's before the colon.
+    `  ${index}: ${name}${peer === 0 ? '' : `@if${peer}`}   ${what}`,
+    `    ${facts.join(', ')}`,
+    `    received ${renderTraffic(received)}; sent ${renderTraffic(sent)}`,
+    ...routes.map((route) => `    route ${route}`),
+  ];
+  return `${lines.map((line) => `${line}\n`).join('')}${link.commands.map(command).join('')}`;
+}
+
+function renderNat({ table, hostPorts, rules, commands }: Nat): string {
+  const lines = [
+    `  nftables table inet ${table}   translates addresses`,
+    ...hostPorts.map(({ map, element }) => `    map ${map}: ${element}`),
+    ...rules.map(({ chain, text, comment }) => `    ${`${chain.padEnd(11)} ${text}`.padEnd(RULE_WIDTH)}  # ${comment}`),
+  ];
+  const maps = [...new Set(hostPorts.map((hostPort) => hostPort.command))];
+  return `${lines.map((line) => `${line}\n`).join('')}${[...maps, ...commands].map(command).join('')}`;
+}
+
+function renderTraffic({ packets, bytes, errors, dropped }: Traffic): string {
+  const lost = [
+    [errors, 'errors'],
+    [dropped, 'dropped'],
+  ].flatMap(([count, word]) => (count === 0 ? [] : [`, ${count} ${word}`]));
+  return `${packets} ${packets === 1 ? 'packet' : 'packets'} (${renderBytes(bytes)})${lost.join('')}`;
+}
+
+function renderBytes(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  const exponent = Math.min(Math.floor(Math.log10(bytes) / 3), 4);
+  return `${(bytes / 1000 ** exponent).toFixed(1)} ${['', 'kB', 'MB', 'GB', 'TB'][exponent]}`;
+}
