@@ -109,6 +109,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       dir: paths.images,
       runDir,
       logger,
+      faultPoint,
       ...(options.registryConfigDir === undefined ? {} : { registryConfigDir: options.registryConfigDir }),
     });
     closers.push(() => images.close());

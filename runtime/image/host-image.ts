@@ -13,7 +13,7 @@ import { hasCode } from '../linux/errno.ts';
 import { readApplets } from './busybox-applets.ts';
 import { digestOf } from './digest.ts';
 import { commandImagePath, commandPath, type HostStep, planHostImage } from './host-plan.ts';
-import { hostArchitecture } from './manifest.ts';
+import { hostArchitecture } from './platform.ts';
 import { findCommand, findSharedLibraries } from './shared-libraries.ts';
 import type { Unpacked } from './unpack.ts';
 

@@ -5,8 +5,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { hasCode } from '../linux/errno.ts';
 import { chainIds, digestOf } from './digest.ts';
-import { choosePlatform, type Descriptor, hostArchitecture, parseConfig, parseJson, parseManifest } from './manifest.ts';
+import { choosePlatform, type Descriptor, parseConfig, parseJson, parseManifest } from './manifest.ts';
 import { type ImageParts, type NewImage, unpackLayers, withIngestDir } from './parts.ts';
+import { hostArchitecture } from './platform.ts';
 import { formatReference, parseReference, repositoryOf } from './reference.ts';
 import { resolveInRoot } from './rootfs-file.ts';
 

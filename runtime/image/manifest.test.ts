@@ -7,7 +7,12 @@ const digest = `sha256:${'a'.repeat(64)}`;
 const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
 const ociIndex = 'application/vnd.oci.image.index.v1+json';
 const layer = { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size: 10 };
-const manifest = { schemaVersion: 2, mediaType: ociManifest, config: { mediaType: 'x', digest, size: 2 }, layers: [layer] };
+const manifest = {
+  schemaVersion: 2,
+  mediaType: ociManifest,
+  config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest, size: 2 },
+  layers: [layer],
+};
 const bytes = (value: unknown) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value));
 
 test('parseManifest reads OCI and docker manifests, with and without a media type of their own', () => {
@@ -33,6 +38,17 @@ const wrong: readonly (readonly [what: string, document: unknown, sentence: RegE
   ['a negative size', { ...manifest, layers: [{ ...layer, size: -1 }] }, /no valid size/],
   ['no config', { ...manifest, config: undefined }, /image config is not a descriptor/],
   ['a layer of unknown type', { ...manifest, layers: [{ ...layer, mediaType: 'application/wasm' }] }, /media type "application\/wasm"/],
+  [
+    'a chart',
+    { ...manifest, config: { mediaType: 'application/vnd.cncf.helm.config.v1+json', digest, size: 2 } },
+    /artifact of type "application\/vnd\.cncf\.helm/,
+  ],
+  [
+    'an artifact of the newer kind',
+    { ...manifest, artifactType: 'application/x-sbom', config: { mediaType: 'application/vnd.oci.empty.v1+json', digest, size: 2 } },
+    /artifact of type "application\/x-sbom", not a container image/,
+  ],
+  ['encrypted layers', { ...manifest, layers: [{ ...layer, mediaType: `${layer.mediaType}+encrypted` }] }, /encrypted/],
   ['too many layers', { ...manifest, layers: Array.from({ length: 501 }, () => layer) }, /501 layers; the limit is 500/],
   ['an index without manifests', { schemaVersion: 2, mediaType: ociIndex }, /has no manifests/],
 ];
@@ -56,9 +72,13 @@ test('choosePlatform takes the architecture and says what there is when it is no
     '',
   );
   assert.ok(index.kind === 'index');
-  assert.equal(choosePlatform(index, 'amd64').platform?.architecture, 'amd64');
-  assert.equal(choosePlatform(index, 'arm64').platform?.architecture, 'arm64');
-  assert.throws(() => choosePlatform(index, 's390x'), /not built for linux\/s390x \(only for linux\/arm, linux\/arm64, linux\/amd64\)/);
+  const host = (architecture: string, variant = '') => ({ os: 'linux', architecture, variant });
+  assert.equal(choosePlatform(index, host('amd64', 'v3')).platform?.architecture, 'amd64');
+  assert.equal(choosePlatform(index, host('arm64', 'v8')).platform?.architecture, 'arm64');
+  assert.throws(
+    () => choosePlatform(index, host('s390x')),
+    /not built for linux\/s390x \(only for linux\/arm\/v7, linux\/arm64\/v8, linux\/amd64\)/,
+  );
 });
 
 test('parseConfig gives empty values for what an image does not say', () => {

@@ -1,5 +1,6 @@
 // Owns the JSON documents of an image: index, manifest and config are parsed here, once, from bytes that nobody vouches for.
 import { isDigest } from './digest.ts';
+import { hostPlatform, type Platform, rankPlatform, renderPlatform } from './platform.ts';
 import type { ImageConfig } from './store.ts';
 
 const DOCUMENT_LIMIT_BYTES = 8 * 1024 * 1024;
@@ -16,12 +17,23 @@ export const indexMediaTypes = [
 const layerMediaType =
   /^application\/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.(diff|foreign\.diff)\.tar(\.gzip|\.zstd)?)$/;
 
+/** The last three are what builders of old have written. */
+const imageConfigMediaTypes = [
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json',
+  '',
+  'application/octet-stream',
+  'application/json',
+];
+
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: string;
   readonly sizeBytes: number;
-  readonly platform?: { readonly os: string; readonly architecture: string; readonly variant: string };
+  readonly platform?: Platform;
   readonly annotations: Readonly<Record<string, string>>;
+  /** Where else it may be had (foreign layers). */
+  readonly urls?: readonly string[];
 }
 
 export interface Manifest {
@@ -79,6 +91,7 @@ function parseDescriptor(value: unknown, what: string): Descriptor {
     digest,
     sizeBytes: size,
     annotations: textMap(value.annotations),
+    ...(Array.isArray(value.urls) && { urls: texts(value.urls) }),
     ...(isFields(platform) && {
       platform: { os: text(platform.os), architecture: text(platform.architecture), variant: text(platform.variant) },
     }),
@@ -101,28 +114,43 @@ export function parseManifest(bytes: Uint8Array, declaredMediaType: string): Man
   if (!Array.isArray(fields.layers)) throw new Error('the image manifest has no layers');
   if (fields.layers.length > LAYER_LIMIT) throw new Error(`the image has ${fields.layers.length} layers; the limit is ${LAYER_LIMIT}`);
   const layers = fields.layers.map((entry, i) => parseDescriptor(entry, `layer ${i}`));
+  const config = parseDescriptor(fields.config, 'the image config');
+  // An artifact may look like an image in all but this (image-spec, "Guidelines for Artifact Usage").
+  const kind = imageConfigMediaTypes.includes(config.mediaType) ? '' : text(fields.artifactType) || config.mediaType;
+  if (kind !== '') throw new Error(`it is an artifact of type ${JSON.stringify(kind)}, not a container image`);
   for (const { mediaType: type } of layers) {
+    if (type.endsWith('+encrypted')) throw new Error('its layers are encrypted, and encrypted images are not supported');
     if (!layerMediaType.test(type)) throw new Error(`a layer has the media type ${JSON.stringify(type)}, which is not a container image's`);
   }
-  return { kind: 'manifest', config: parseDescriptor(fields.config, 'the image config'), layers };
+  return { kind: 'manifest', config, layers };
 }
 
-/** The OCI name of this machine's architecture. */
-export function hostArchitecture(arch: string = process.arch): string {
-  return arch === 'x64' ? 'amd64' : arch;
-}
-
-/** The manifest of an index for linux on `architecture`. Throws a sentence that lists what there is instead. */
-export function choosePlatform(index: Index, architecture = hostArchitecture()): Descriptor {
+/**
+ * The entries of an index to try for a platform, best first: what fits it, then indexes that say nothing of theirs, then the one manifest
+ * that does not either. Throws a sentence that lists what there is instead.
+ */
+export function choosePlatforms(index: Index, host: Platform = hostPlatform()): readonly Descriptor[] {
   const images = index.manifests.filter(({ platform }) => platform?.os !== 'unknown');
-  const fitting = images.filter(({ platform }) => platform?.os === 'linux' && platform.architecture === architecture);
-  // A variant (arm64/v8) is preferred only where several fit.
-  const found = fitting.find(({ platform }) => ['', 'v8'].includes(platform?.variant ?? '')) ?? fitting[0];
-  if (found !== undefined) return found;
-  const only = images.filter(({ platform }) => platform === undefined);
-  if (only.length === 1 && only[0] !== undefined) return only[0];
-  const offered = images.map(({ platform }) => (platform === undefined ? 'unnamed' : `${platform.os}/${platform.architecture}`));
-  throw new Error(`the image is not built for linux/${architecture} (only for ${[...new Set(offered)].join(', ') || 'nothing'})`);
+  const fitting = images
+    .map((descriptor) => ({ descriptor, rank: descriptor.platform && rankPlatform(descriptor.platform, host) }))
+    .filter((entry): entry is { descriptor: Descriptor; rank: number } => entry.rank !== undefined)
+    .sort((a, b) => a.rank - b.rank);
+  const unnamed = images.filter(({ platform }) => platform === undefined);
+  const nested = unnamed.filter(({ mediaType }) => (indexMediaTypes as readonly string[]).includes(mediaType));
+  const [only] = unnamed;
+  const first = fitting[0]?.descriptor;
+  const found = [...(first === undefined ? [] : [first]), ...nested];
+  if (found.length > 0) return found;
+  if (unnamed.length === 1 && only !== undefined) return [only];
+  const offered = images.map(({ platform }) => (platform === undefined ? 'unnamed' : renderPlatform(platform)));
+  throw new Error(`the image is not built for ${renderPlatform(host)} (only for ${[...new Set(offered)].join(', ') || 'nothing'})`);
+}
+
+/** The entry of an index that is meant for this machine. */
+export function choosePlatform(index: Index, host?: Platform): Descriptor {
+  const [best] = choosePlatforms(index, host);
+  if (best === undefined) throw new Error('the image index is empty');
+  return best;
 }
 
 export interface ParsedConfig {

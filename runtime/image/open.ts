@@ -9,14 +9,16 @@ import { bootId } from '../state/process-identity.ts';
 import { createImageAdmin } from './admin.ts';
 import { createContentStore } from './content.ts';
 import { digestOf } from './digest.ts';
+import { createDownloads } from './downloads.ts';
 import { builtInHostImages, describeHostImage, fileIdentity, type HostImage, makeHostLayer } from './host-image.ts';
 import { addImage, chainOf, findImage, imageOf, openImageIndex } from './image-index.ts';
 import { importArchive } from './import.ts';
+import { isDiskFull } from './ingest.ts';
 import { createLayerStore } from './layers.ts';
 import { parseConfig } from './manifest.ts';
 import { type OverlaySupport, probeOverlay } from './overlay-probe.ts';
 import type { ImageParts } from './parts.ts';
-import { pullImage } from './pull.ts';
+import { type PullRequest, pullImage } from './pull.ts';
 import { createPullProgress } from './pull-progress.ts';
 import { formatReference, parseReference, type Reference } from './reference.ts';
 import { createSnapshotStore } from './snapshot.ts';
@@ -29,11 +31,14 @@ export interface ImageStoreOptions {
   readonly logger: Logger;
   /** containerd-style directories with hosts.toml. */
   readonly registryConfigDir?: string;
+  /** Credentials of this machine for a registry's host, for pulls that bring none. */
+  readonly findCredentials?: PullRequest['findCredentials'];
+  readonly faultPoint?: (name: string) => void;
 }
 
 /** Opens the image store in `dir`; one process at a time may write to it. */
 export async function openImageStore(options: ImageStoreOptions): Promise<ImageStore> {
-  const { dir, runDir, logger, registryConfigDir } = options;
+  const { dir, runDir, logger, registryConfigDir, findCredentials, faultPoint = () => {} } = options;
   const ingestDir = path.join(dir, 'ingest');
   await fs.promises.mkdir(dir, { recursive: true, mode: 0o700 });
   // Containers and images bring setuid programs: no user of the host may find a way to them (CVE-2021-41103).
@@ -41,6 +46,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const content = createContentStore(path.join(dir, 'content'));
   const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId());
   const pool = createUnpackPool();
+  const downloads = createDownloads(path.join(dir, 'downloads'), ingestDir);
   const index = openImageIndex(
     path.join(dir, 'index.json'),
     (record) => content.has(record.id) && chainOf(record).every(layers.has),
@@ -64,12 +70,17 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     pool,
     logger,
     support,
+    downloads,
+    readDocument: async (digest) => (content.has(digest) ? content.read(digest).catch(() => undefined) : undefined),
+    faultPoint,
     commit: ({ documents, ...image }) =>
       changes.run(async () => {
         for (const [digest, bytes] of documents) await content.put(bytes, digest);
+        faultPoint('image documents stored');
         // What the image takes on disk: its layers, and the documents that name them.
         const sizeBytes = [...documents.values()].reduce((total, { length }) => total + length, image.sizeBytes);
         index.replace(addImage(index.records(), { ...image, sizeBytes, blobs: [...documents.keys()] }));
+        faultPoint('image named');
         void settle(chainOf(image));
       }),
   };
@@ -102,6 +113,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     return changes.run(async () => {
       await layers.collect(liveChains);
       await content.collect(new Set(index.records().flatMap(({ blobs }) => blobs)));
+      await downloads.collect();
     });
   }
 
@@ -115,12 +127,12 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
 
   async function fsUsage(): Promise<FsUsage> {
     const chains = new Set(liveChains());
-    const blobs = await content.usage();
+    const [blobs, coming] = [await content.usage(), await downloads.usage()];
     const usages = [...chains].map((chainId) => layers.usage(chainId));
     return {
       mountpoint: dir,
-      usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes)),
-      inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes)),
+      usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes + coming.bytes)),
+      inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes + coming.inodes)),
     };
   }
 
@@ -184,9 +196,14 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       if (pull === undefined) {
         const abort = new AbortController();
         const report = progress.start(name);
-        const id = pullImage(parts, { text, reference, auth, registryConfigDir, signal: abort.signal, usableOffline, report }).finally(() =>
-          pulls.delete(key),
-        );
+        const wanted = { text, reference, auth, findCredentials, registryConfigDir, signal: abort.signal, usableOffline, report };
+        const id = pullImage(parts, wanted)
+          .catch(async (error: unknown) => {
+            // Layers that came before the disk was full are no use to anybody, and their room is.
+            if (isDiskFull(error)) await collect();
+            throw error;
+          })
+          .finally(() => pulls.delete(key));
         pull = { id, abort, waiting: 0 };
         pulls.set(key, pull);
       }

@@ -5,10 +5,14 @@ import path from 'node:path';
 import type { Logger } from '../logger.ts';
 import type { BlobProgress } from './blob-feed.ts';
 import { chainIds } from './digest.ts';
+import type { Downloads } from './downloads.ts';
 import type { ImageRecord } from './image-index.ts';
+import { isDiskFull, noSpace } from './ingest.ts';
 import type { LayerStore } from './layers.ts';
 import type { OverlaySupport } from './overlay-probe.ts';
 import type { PullReport } from './pull-progress.ts';
+import type { Unpacked } from './unpack.ts';
+import type { UnpackJob } from './unpack-job.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 
 /** An image that has come, before it is in the index. Its layers are unpacked. */
@@ -22,7 +26,12 @@ export interface ImageParts {
   readonly layers: LayerStore;
   readonly pool: UnpackPool;
   readonly logger: Logger;
+  readonly downloads: Downloads;
   support(): OverlaySupport;
+  /** A document that is stored already. */
+  readDocument(digest: string): Promise<Buffer | undefined>;
+  /** The crash tests die here. */
+  faultPoint(name: string): void;
   /** Stores the documents and puts the image into the index, on disk when it resolves. */
   commit(image: NewImage): Promise<void>;
 }
@@ -35,57 +44,90 @@ export interface LayerBlob {
   readonly sizeBytes?: number;
   /** The file is still being written: it is unpacked as it comes. */
   readonly progress?: BlobProgress;
-  /** Settles when the file is whole, or will not be. */
+  /** Settles when the file is whole and verified, or will not be. Absent: whoever unpacks it verifies it. */
   readonly whole?: Promise<void>;
-  /** Gives up what is still being written, and removes the file where it is nobody else's. */
-  release(): Promise<void>;
+  /** How often what had come turned out to be wrong, and came anew. */
+  readonly restarts?: () => number;
+  /** Gives up what is still being written. `keep`: nothing speaks against the file, and a later pull may want it. */
+  release(options: { keep: boolean }): Promise<void>;
 }
 
 /** Unpacks the layers that are not there yet, at the same time, and gives the size of all. Keep a lease on the chain around it. */
 export async function unpackLayers(
   parts: ImageParts,
   diffIds: readonly string[],
-  blobOf: (index: number) => Promise<LayerBlob>,
+  blobOf: (index: number, signal: AbortSignal) => Promise<LayerBlob>,
   { signal, report }: { signal?: AbortSignal; report?: PullReport } = {},
 ): Promise<number> {
   const chain = chainIds(diffIds);
   const made = chain.map((chainId) => !parts.layers.has(chainId));
   for (const [index, isNew] of made.entries()) if (!isNew) report?.layer(index, 'cached');
+  // One layer that cannot be had ends the others: a later try goes on from where they were.
+  const failed = new AbortController();
+  const stop = AbortSignal.any([failed.signal, ...(signal === undefined ? [] : [signal])]);
   await parts.layers.ensure(chain, (index) => async (fsDir, below) => {
-    const blob = await blobOf(index);
-    if (blob.whole === undefined) report?.layer(index, 'unpacking');
-    // A download that breaks off ends the unpacking that waits for the rest.
-    const broken = new AbortController();
-    blob.whole?.catch((error: unknown) => broken.abort(error));
+    let blob: LayerBlob | undefined;
     try {
+      stop.throwIfAborted();
+      blob = await blobOf(index, stop);
       const { whiteouts } = parts.support();
       const base = whiteouts ? undefined : await below();
-      const unpacked = await parts.pool.run(
-        {
-          blob: blob.file,
-          target: fsDir,
-          whiteouts: whiteouts ? 'overlay' : 'apply',
-          keepOwners: true,
-          ...(blob.digest !== undefined && { digest: blob.digest }),
-          ...(blob.sizeBytes !== undefined && { sizeBytes: blob.sizeBytes }),
-          diffId: diffIds[index] ?? '',
-          ...(base !== undefined && { base }),
-        },
-        { signal: AbortSignal.any([broken.signal, ...(signal === undefined ? [] : [signal])]), progress: blob.progress },
-      );
-      await blob.whole;
+      const { file, digest, sizeBytes, whole } = blob;
+      const job: UnpackJob = {
+        blob: file,
+        target: fsDir,
+        whiteouts: whiteouts ? 'overlay' : 'apply',
+        keepOwners: true,
+        ...(digest !== undefined && whole === undefined && { digest }),
+        ...(sizeBytes !== undefined && { sizeBytes }),
+        diffId: diffIds[index] ?? '',
+        ...(base !== undefined && { base }),
+      };
+      if (whole === undefined) report?.layer(index, 'unpacking');
+      else whole.then(() => report?.layer(index, 'unpacking')).catch(() => undefined);
+      const unpacked = await unpackBlob(parts.pool, job, blob, stop);
       report?.layer(index, 'done');
+      await blob.release({ keep: false });
       return unpacked;
-    } catch (cause) {
-      signal?.throwIfAborted();
-      broken.signal.throwIfAborted();
-      throw new Error(`unpack layer ${blob.digest ?? diffIds[index]}`, { cause });
-    } finally {
-      await blob.release();
+    } catch (error) {
+      const keep = stop.aborted;
+      failed.abort(error);
+      await blob?.release({ keep });
+      throw keep ? stop.reason : error;
     }
   });
   for (const [index, isNew] of made.entries()) if (isNew) report?.layer(index, 'done');
   return chain.reduce((total, chainId) => total + parts.layers.usage(chainId).sizeBytes, 0);
+}
+
+/** Unpacks a blob that is there, or on its way; in that case the download has the last word on what is wrong. */
+async function unpackBlob(pool: UnpackPool, job: UnpackJob, blob: LayerBlob, signal: AbortSignal): Promise<Unpacked> {
+  const { whole, progress, restarts = () => 0 } = blob;
+  // A download that breaks off ends the unpacking that waits for the rest.
+  const broken = new AbortController();
+  whole?.catch((error: unknown) => broken.abort(error));
+  const told = (cause: unknown) => {
+    const error = new Error(`unpack layer ${blob.digest ?? job.diffId}`, { cause });
+    return isDiskFull(cause) ? noSpace(job.target, undefined, error) : error;
+  };
+  const before = restarts();
+  try {
+    const unpacked = await pool.run(job, { signal: AbortSignal.any([broken.signal, signal]), progress });
+    await whole;
+    return unpacked;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (whole === undefined || isDiskFull(error)) throw told(error);
+    await whole;
+    if (restarts() === before) throw told(error);
+  }
+  // What was unpacked was not the layer; now it is.
+  await fs.promises.rm(job.target, { recursive: true, force: true });
+  await fs.promises.mkdir(job.target, { mode: 0o755 });
+  return pool.run(job, { signal }).catch((error: unknown) => {
+    signal.throwIfAborted();
+    throw told(error);
+  });
 }
 
 /** Runs `use` with a new directory that is removed afterwards, whatever happens. */

@@ -1,26 +1,25 @@
 // Owns pulling: from a reference to layers on disk. The manifest decides; nothing of an image is visible before all of it is verified.
-import fs from 'node:fs';
-import path from 'node:path';
-import { renderError } from '../errors.ts';
-import { BlobProgress } from './blob-feed.ts';
+import { CriError, codeOf, renderError } from '../errors.ts';
 import { chainIds } from './digest.ts';
-import { choosePlatform, type Descriptor, type Manifest, parseConfig, parseManifest } from './manifest.ts';
-import { type ImageParts, type LayerBlob, unpackLayers, withIngestDir } from './parts.ts';
+import { choosePlatforms, type Descriptor, type Manifest, parseConfig, parseManifest } from './manifest.ts';
+import { type ImageParts, type LayerBlob, unpackLayers } from './parts.ts';
 import type { PullReport } from './pull-progress.ts';
 import { formatReference, type Reference, repositoryOf } from './reference.ts';
-import { manifestName, openRepository, type Repository } from './registry.ts';
+import { manifestName, openRepository, type RegistryManifest, type Repository } from './registry.ts';
+import type { RegistryOptions } from './registry-client.ts';
 import { RegistryError } from './registry-error.ts';
 import { findHosts } from './registry-hosts.ts';
 import type { PullAuth } from './store.ts';
 
-const DOWNLOADS_AT_ONCE = 3;
 const OFFERED_AT_MOST = 5;
+const INDEX_DEPTH_LIMIT = 4;
 
 export interface PullRequest {
   /** As the user wrote it. */
   readonly text: string;
   readonly reference: Reference;
   readonly auth: PullAuth | undefined;
+  readonly findCredentials?: RegistryOptions['findCredentials'];
   /** hosts.toml directories, if there are any. */
   readonly registryConfigDir: string | undefined;
   readonly signal: AbortSignal;
@@ -31,10 +30,10 @@ export interface PullRequest {
 
 /** Pulls an image and gives its id. */
 export async function pullImage(parts: ImageParts, pull: PullRequest): Promise<string> {
-  const { text, reference, auth, signal, report } = pull;
+  const { text, reference, auth, findCredentials, signal, report } = pull;
   try {
     const hosts = await findHosts(pull.registryConfigDir, reference.domain);
-    const repository = openRepository(reference, { auth, signal, hosts });
+    const repository = openRepository(reference, { auth, findCredentials, signal, hosts });
     const id = await pullFrom(parts, repository, pull);
     report.end();
     return id;
@@ -47,7 +46,10 @@ export async function pullImage(parts: ImageParts, pull: PullRequest): Promise<s
 
 function explain({ reference, usableOffline }: PullRequest, text: string, cause: unknown): Error {
   const subject = `image ${JSON.stringify(text)} cannot be pulled`;
-  if (!(cause instanceof RegistryError)) return new Error(subject, { cause });
+  if (!(cause instanceof RegistryError)) {
+    const code = codeOf(cause);
+    return code === 'UNKNOWN' ? new Error(subject, { cause }) : new CriError(code, subject, cause);
+  }
   const { status, code } = cause;
   if (status !== undefined) return new RegistryError(`${subject}: ${cause.message}`, { status, code, cause: cause.cause });
   const message = cause.message.replace(/^registry-1\.docker\.io /, 'docker.io ');
@@ -59,13 +61,13 @@ function explain({ reference, usableOffline }: PullRequest, text: string, cause:
   return new RegistryError(`${subject}: ${host}${message}; ${offer}`);
 }
 
-async function pullFrom(parts: ImageParts, repository: Repository, { reference, signal, report }: PullRequest): Promise<string> {
+async function pullFrom(parts: ImageParts, repository: Repository, pull: PullRequest): Promise<string> {
+  const { reference, signal, report } = pull;
   const documents = new Map<string, Uint8Array>();
   const top = await repository.manifest(manifestName(reference));
-  documents.set(top.digest, top.bytes);
-  const manifest = await chooseManifest(repository, top, documents);
+  const manifest = await findManifest({ parts, repository, documents }, top);
   const id = manifest.config.digest;
-  const bytes = await repository.blob(id, manifest.config.sizeBytes);
+  const bytes = (await parts.readDocument(id)) ?? (await repository.blob(manifest.config));
   documents.set(id, bytes);
   const { config, diffIds } = parseConfig(bytes);
   if (diffIds.length !== manifest.layers.length) {
@@ -74,10 +76,10 @@ async function pullFrom(parts: ImageParts, repository: Repository, { reference, 
   report.layers(manifest.layers);
   const release = parts.layers.lease(chainIds(diffIds));
   try {
-    const sizeBytes = await withIngestDir(parts.ingestDir, (dir) => {
-      const download = createDownloads(repository, dir, report);
-      return unpackLayers(parts, diffIds, (index) => download(manifest.layers[index], index), { signal, report });
-    });
+    const download = (index: number, stop: AbortSignal) =>
+      downloadLayer(parts, repository, pull, { layer: manifest.layers[index], index, signal: stop });
+    const sizeBytes = await unpackLayers(parts, diffIds, download, { signal, report });
+    parts.faultPoint('image layers unpacked');
     signal.throwIfAborted();
     await parts.commit({
       id,
@@ -95,53 +97,53 @@ async function pullFrom(parts: ImageParts, repository: Repository, { reference, 
   }
 }
 
-async function chooseManifest(
-  repository: Repository,
-  top: { bytes: Buffer; mediaType: string },
-  documents: Map<string, Uint8Array>,
-): Promise<Manifest> {
-  const parsed = parseManifest(top.bytes, top.mediaType);
-  if (parsed.kind === 'manifest') return parsed;
-  const chosen = choosePlatform(parsed);
-  const { bytes, mediaType, digest } = await repository.manifest(chosen.digest);
-  documents.set(digest, bytes);
-  const inner = parseManifest(bytes, mediaType);
-  if (inner.kind === 'index') throw new Error('the image index names another index; only one level is allowed');
-  return inner;
+interface Search {
+  readonly parts: ImageParts;
+  readonly repository: Repository;
+  /** What is found on the way is noted here. */
+  readonly documents: Map<string, Uint8Array>;
 }
 
-/** Downloads at most a few layers at the same time, in the order in which they are asked for. Gives each as soon as it begins to come. */
-function createDownloads(repository: Repository, dir: string, report: PullReport) {
-  let running = 0;
-  const waiting: (() => void)[] = [];
-
-  async function download({ digest, sizeBytes }: Descriptor, index: number, file: string, progress: BlobProgress): Promise<void> {
+/** The manifest for this machine: `found` itself, or what its indexes lead to. */
+async function findManifest(search: Search, found: RegistryManifest, depth = 0): Promise<Manifest> {
+  const { parts, repository, documents } = search;
+  documents.set(found.digest, found.bytes);
+  const parsed = parseManifest(found.bytes, found.mediaType);
+  if (parsed.kind === 'manifest') return parsed;
+  if (depth === INDEX_DEPTH_LIMIT) throw new Error(`the image index leads through more than ${INDEX_DEPTH_LIMIT} other indexes`);
+  const candidates = choosePlatforms(parsed);
+  for (const [i, { digest, mediaType }] of candidates.entries()) {
+    const stored = await parts.readDocument(digest);
+    const inner = stored === undefined ? await repository.manifest(digest) : { bytes: stored, digest, mediaType };
     try {
-      report.layer(index, 'downloading');
-      await repository.download(digest, sizeBytes, file, (bytes) => {
-        progress.advance(bytes);
-        report.received(index, bytes);
-      });
-      progress.finish();
-      report.layer(index, 'unpacking');
-    } finally {
-      running--;
-      waiting.shift()?.();
+      return await findManifest(search, inner, depth + 1);
+    } catch (error) {
+      // Indexes within the index that say nothing of their platforms: another one may have ours.
+      if (error instanceof RegistryError || i === candidates.length - 1) throw error;
+      documents.delete(digest);
     }
   }
+  throw new Error('the image index is empty');
+}
 
-  return async (layer: Descriptor | undefined, index: number): Promise<LayerBlob> => {
-    if (layer === undefined) throw new Error(`layer ${index} is missing`);
-    while (running >= DOWNLOADS_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
-    running++;
-    const file = path.join(dir, String(index));
-    const progress = new BlobProgress();
-    const whole = download(layer, index, file, progress);
-    const release = async () => {
-      await whole.catch(() => undefined);
-      // The directory around it is removed at the end, the file as soon as it is unpacked.
-      await fs.promises.rm(file, { force: true });
-    };
-    return { file, digest: layer.digest, sizeBytes: layer.sizeBytes, progress, whole, release };
-  };
+async function downloadLayer(
+  { downloads, faultPoint }: ImageParts,
+  repository: Repository,
+  { reference, report }: PullRequest,
+  { layer, index, signal }: { readonly layer: Descriptor | undefined; readonly index: number; readonly signal: AbortSignal },
+): Promise<LayerBlob> {
+  if (layer === undefined) throw new Error(`layer ${index} is missing`);
+  const { digest, sizeBytes } = layer;
+  const coming = await downloads.fetch(layer, {
+    from: reference.domain,
+    signal,
+    transfer: (ingest) => repository.download(layer, ingest),
+    onBytes: (bytes) => {
+      report.received(index, bytes);
+      faultPoint('image layer downloading');
+    },
+  });
+  report.layer(index, 'downloading');
+  coming.whole.then(() => faultPoint('image layer downloaded')).catch(() => undefined);
+  return { ...coming, digest, sizeBytes };
 }

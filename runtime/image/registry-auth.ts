@@ -1,7 +1,8 @@
 // Owns authorization at a registry (distribution spec, "Token Authentication"; RFC 7617): a challenge and credentials become a header.
 
-import { adviceFor, RegistryError } from './registry-error.ts';
-import { readBody, request } from './registry-http.ts';
+import { adviceFor, parseRetryAfter, RegistryError } from './registry-error.ts';
+import type { RegistryHost } from './registry-hosts.ts';
+import { isPlainHttp, readBody, request } from './registry-http.ts';
 import type { PullAuth } from './store.ts';
 
 const TOKEN_LIMIT_BYTES = 1024 * 1024;
@@ -38,38 +39,63 @@ export function basicCredentials(auth: PullAuth): string | undefined {
 
 const basic = (credentials: string): string => `Basic ${Buffer.from(credentials).toString('base64')}`;
 
+export interface AuthorizeOptions {
+  /** "repository:library/busybox:pull", where the registry names none. */
+  readonly scope: string;
+  readonly auth: PullAuth;
+  /** Who asks: its trust goes for its token server too. */
+  readonly host: Pick<RegistryHost, 'base' | 'tls' | 'connectTimeoutMs'>;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** The Authorization header that answers a 401. Throws when the credentials do not suffice. */
-export async function authorize(challenges: readonly Challenge[], scope: string, auth: PullAuth, signal?: AbortSignal): Promise<string> {
+export async function authorize(challenges: readonly Challenge[], options: AuthorizeOptions): Promise<string> {
+  const { auth } = options;
   const credentials = basicCredentials(auth);
   const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
-  if (bearer !== undefined)
-    return `Bearer ${auth.registryToken || (await fetchToken(bearer.parameters, scope, auth, credentials, signal))}`;
+  if (bearer !== undefined) return `Bearer ${auth.registryToken || (await fetchToken(bearer.parameters, credentials, options))}`;
   const offersBasic = challenges.some(({ scheme }) => scheme === 'basic');
   if (offersBasic && credentials !== undefined) return basic(credentials);
   if (offersBasic) throw new RegistryError(`it asks for a user name and a password; ${adviceFor(401)}`, { status: 401 });
   throw new RegistryError('it refuses access and names no way to get it', { status: 401 });
 }
 
+/** Where it sends for a token: credentials never go there unencrypted when the registry itself is asked with TLS. */
+function tokenServer(realm: string, base: string, hasSecrets: boolean): URL {
+  if (!URL.canParse(realm) || !/^https?:/.test(realm))
+    throw new RegistryError(`it names the token server ${JSON.stringify(realm)}, which is not a URL`, { transient: false });
+  const url = new URL(realm);
+  if (hasSecrets && url.protocol === 'http:' && base.startsWith('https:') && !isPlainHttp(url.host))
+    throw new RegistryError(`its token server ${url.host} is to be asked without TLS, and the credentials are not told to it so`, {
+      transient: false,
+    });
+  return url;
+}
+
 async function fetchToken(
   parameters: Readonly<Record<string, string>>,
-  scope: string,
-  auth: PullAuth,
   credentials: string | undefined,
-  signal: AbortSignal | undefined,
+  { scope, auth, host, signal }: AuthorizeOptions,
 ): Promise<string> {
   const { realm = '', service } = parameters;
-  if (!URL.canParse(realm) || !/^https?:/.test(realm))
-    throw new RegistryError(`it names the token server ${JSON.stringify(realm)}, which is not a URL`);
-  const url = new URL(realm);
-  const fields = new URLSearchParams({ ...(service !== undefined && { service }), scope: parameters.scope ?? scope });
   const byRefreshToken = auth.identityToken !== undefined && auth.identityToken !== '';
+  const url = tokenServer(realm, host.base, byRefreshToken || credentials !== undefined);
+  const fields = new URLSearchParams({ ...(service !== undefined && { service }) });
+  // Several are parted by blanks there (distribution's token authentication), and are fields of their own in a query.
+  const scopes = (parameters.scope ?? scope).split(' ').filter((each) => each !== '');
   if (byRefreshToken) {
+    fields.set('scope', scopes.join(' '));
     fields.set('grant_type', 'refresh_token');
     fields.set('client_id', 'tskubelet');
     fields.set('refresh_token', auth.identityToken ?? '');
-  } else for (const [name, value] of fields) url.searchParams.append(name, value);
+  } else {
+    for (const each of scopes) fields.append('scope', each);
+    for (const [name, value] of fields) url.searchParams.append(name, value);
+  }
   const answer = await request(url, {
     signal,
+    tls: host.tls,
+    connectTimeoutMs: host.connectTimeoutMs,
     ...(byRefreshToken
       ? { method: 'POST', body: fields.toString(), headers: { 'content-type': 'application/x-www-form-urlencoded' } }
       : { headers: credentials === undefined ? {} : { authorization: basic(credentials) } }),
@@ -78,6 +104,7 @@ async function fetchToken(
   if (answer.status !== 200) {
     throw new RegistryError(`its token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status)}`, {
       status: answer.status,
+      retryAfterMs: parseRetryAfter(answer.headers['retry-after'], Date.now()),
     });
   }
   let token: unknown;
@@ -87,7 +114,8 @@ async function fetchToken(
   } catch {
     token = undefined;
   }
-  if (typeof token !== 'string' || token === '')
+  // It becomes a header.
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token))
     throw new RegistryError(`its token server ${url.host} gives no token`, { status: answer.status });
   return token;
 }

@@ -1,21 +1,31 @@
 // Owns the errors of talking to a registry: a sentence, and the HTTP status that callers branch on.
 
+export interface RegistryErrorOptions {
+  readonly status?: number | undefined;
+  readonly code?: string;
+  readonly cause?: unknown;
+  /** Where the status does not say whether asking again may help. */
+  readonly transient?: boolean;
+  /** How long the registry wants to be left alone (Retry-After). */
+  readonly retryAfterMs?: number | undefined;
+}
+
 export class RegistryError extends Error {
   override readonly name = 'RegistryError';
   /** HTTP status; undefined when the registry did not answer at all. */
   readonly status: number | undefined;
   /** The distribution spec's code, such as MANIFEST_UNKNOWN; "" when the registry gave none. */
   readonly code: string;
-
-  constructor(message: string, options: { status?: number; code?: string; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.status = options.status;
-    this.code = options.code ?? '';
-  }
-
+  readonly retryAfterMs: number | undefined;
   /** True when asking again later may help: no answer, too many requests, the registry's own failures. */
-  get isTransient(): boolean {
-    return this.status === undefined || this.status === 429 || this.status >= 500;
+  readonly isTransient: boolean;
+
+  constructor(message: string, { status, code = '', cause, transient, retryAfterMs }: RegistryErrorOptions = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.status = status;
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+    this.isTransient = transient ?? (status === undefined || status === 408 || status === 429 || status >= 500);
   }
 }
 
@@ -29,6 +39,14 @@ export function parseErrorBody(body: string): { code: string; message: string } 
   } catch {
     return { code: '', message: '' };
   }
+}
+
+/** Retry-After in milliseconds from now: seconds or a date (RFC 9110, 10.2.3). */
+export function parseRetryAfter(header: string | undefined, nowMs: number): number | undefined {
+  if (header === undefined) return undefined;
+  if (/^\s*\d+\s*$/.test(header)) return Number(header) * 1000;
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? undefined : Math.max(0, at - nowMs);
 }
 
 /** What to do about a status, where the status says it. */

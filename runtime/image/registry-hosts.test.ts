@@ -16,7 +16,7 @@ test('a registry without configuration is asked by itself', async () => {
 
 test('directories are looked up as containerd does', () => {
   assert.deepEqual(planHostDirectories('quay.io'), ['quay.io', '_default']);
-  assert.deepEqual(planHostDirectories('localhost:5000'), ['localhost_5000_', 'localhost:5000', 'localhost', '_default']);
+  assert.deepEqual(planHostDirectories('localhost:5000'), ['localhost_5000_', 'localhost:5000', '_default']);
 });
 
 test('mirrors come in the order of the file, the server last', () => {
@@ -49,6 +49,18 @@ test('without a server the registry itself stands last', () => {
   );
 });
 
+test('dial_timeout is a duration of Go', () => {
+  const [mirror, upstream] = parse('dial_timeout = "1m1.5s"\n[host."https://m"]\ndial_timeout = "200ms"');
+  assert.deepEqual([mirror?.connectTimeoutMs, upstream?.connectTimeoutMs], [200, 61_500]);
+});
+
+test('TLS configured for a registry of this host is used', () => {
+  assert.deepEqual(
+    parse('ca = "ca.pem"', 'localhost:5000').map(({ base }) => base),
+    ['https://localhost:5000/v2'],
+  );
+});
+
 test('what is wrong is told with its file and key', () => {
   for (const [text, sentence] of [
     ['server = 5', '/c/quay.io/hosts.toml: server must be a string'],
@@ -59,6 +71,7 @@ test('what is wrong is told with its file and key', () => {
     ],
     ['[host."http://x"]\nskip_verify = "yes"', '/c/quay.io/hosts.toml: host."http://x": skip_verify must be true or false'],
     ['[host."http://x"]\nskipverify = true', '/c/quay.io/hosts.toml: host."http://x" has the unknown key skipverify'],
+    ['dial_timeout = "5 parsecs"', '/c/quay.io/hosts.toml: the top: dial_timeout "5 parsecs" is no duration; write it like 500ms or 10s'],
     ['server = ', '/c/quay.io/hosts.toml: Invalid TOML document'],
   ] as const)
     assert.throws(
@@ -79,6 +92,15 @@ test('files named there are read beside it, and a mirror is told whom it stands 
     assert.deepEqual([upstream?.base, upstream?.namespace], ['https://gcr.io/v2', undefined]);
     fs.writeFileSync(path.join(dir, '_default/hosts.toml'), '[host."https://m"]\nca = "none.pem"\n');
     await assert.rejects(findHosts(dir, 'gcr.io'), /ENOENT.*none\.pem/);
+    // Docker's form, in the second of two directories.
+    const certificates = path.join(dir, 'docker/127.0.0.1:5000');
+    fs.mkdirSync(certificates, { recursive: true });
+    for (const name of ['ca.crt', 'me.cert', 'me.key']) fs.writeFileSync(path.join(certificates, name), name);
+    const [found] = await findHosts(`/nosuch:${path.join(dir, 'docker')}`, '127.0.0.1:5000');
+    assert.equal(found?.base, 'https://127.0.0.1:5000/v2');
+    assert.deepEqual(found?.tls, { skipVerify: false, ca: ['ca.crt'], certs: ['me.cert'], keys: ['me.key'] });
+    fs.rmSync(path.join(certificates, 'me.key'));
+    await assert.rejects(findHosts(path.join(dir, 'docker'), '127.0.0.1:5000'), /has me\.cert without me\.key/);
   } finally {
     fs.rmSync(dir, { recursive: true });
   }

@@ -1,5 +1,5 @@
-// Owns where a registry's content may be had: containerd's hosts.toml directories (docs/hosts.md of containerd), mirrors first, the
-// registry itself last. Read again for each pull: a change needs no restart.
+// Owns where a registry's content may be had: containerd's hosts.toml directories (docs/hosts.md of containerd) and docker's certificate
+// directories, mirrors first, the registry itself last. Read again for each pull: a change needs no restart.
 import fs from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
@@ -16,6 +16,8 @@ export interface RegistryHost {
   /** Names the registry that a mirror stands for, as containerd tells it: ?ns=. */
   readonly namespace: string | undefined;
   readonly tls: HostTls | undefined;
+  /** dial_timeout */
+  readonly connectTimeoutMs?: number | undefined;
 }
 
 export interface HostTls {
@@ -35,10 +37,10 @@ export function planUpstream(domain: string): RegistryHost {
   return { base: `${origin}/v2`, capabilities: new Set(ALL), headers: {}, namespace: undefined, tls: undefined };
 }
 
-/** The directory of a registry in a --registry-config-dir: "quay.io", "localhost:5000", "localhost_5000_", "_default". */
+/** The directories that may hold a registry's configuration, best first: "localhost_5000_", "localhost:5000", "_default". */
 export function planHostDirectories(domain: string): readonly string[] {
   const [, name, port] = /^(.*?)(?::(\d+))?$/.exec(domain) ?? [];
-  return [...(port === undefined ? [domain] : [`${name}_${port}_`, domain, `${name}`]), '_default'];
+  return [...(port === undefined ? [] : [`${name}_${port}_`]), domain, '_default'];
 }
 
 /** What hosts.toml says, before any file that it names is read. */
@@ -50,6 +52,7 @@ export interface HostEntry {
   readonly ca: readonly string[];
   /** Pairs of certificate and key; a pair in one file has no key. */
   readonly client: readonly (readonly [cert: string, key: string | undefined])[];
+  readonly connectTimeoutMs: number | undefined;
 }
 
 const KEYS = ['capabilities', 'ca', 'client', 'skip_verify', 'header', 'override_path', 'dial_timeout'];
@@ -66,12 +69,16 @@ export function parseHosts(text: string, file: string, domain: string): readonly
   const { server, host, ...own } = document;
   const tables = host === undefined ? [] : Object.entries(tableOf(host, file, 'host'));
   const mirrors = tables.map(([name, table]) => parseHost(name, tableOf(table, file, `host."${name}"`), file, `host."${name}"`));
-  const upstream = server === undefined || server === '' ? originOf(domain) : textOf(server, file, 'server');
+  // Whoever configures TLS for a registry of this host means to use it.
+  const isSecure = ['ca', 'client', 'skip_verify'].some((key) => own[key] !== undefined);
+  const upstream = server === undefined || server === '' ? originOf(domain, isSecure) : textOf(server, file, 'server');
   return [...mirrors, parseHost(upstream, own, file, 'the top')];
 }
 
-function originOf(domain: string): string {
-  return planUpstream(domain).base.replace(/\/v2$/, '');
+function originOf(domain: string, isSecure = false): string {
+  return planUpstream(domain)
+    .base.replace(/\/v2$/, '')
+    .replace(isSecure ? /^http:/ : /^$/, 'https:');
 }
 
 function parseHost(name: string, table: Record<string, unknown>, file: string, where: string): HostEntry {
@@ -91,6 +98,7 @@ function parseHost(name: string, table: Record<string, unknown>, file: string, w
     skipVerify: skipVerify === true,
     ca: textsOf(table.ca, file, `${where}: ca`),
     client: parseClient(table.client, file, where),
+    connectTimeoutMs: parseTimeout(table.dial_timeout, file, where),
   };
 }
 
@@ -110,6 +118,19 @@ function parseHeaders(value: unknown, file: string, where: string): Record<strin
       textsOf(content, file, `${where}: header.${name}`).join(', '),
     ]),
   );
+}
+
+const unitMs: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** Go's durations: "500ms", "1m30s". */
+function parseTimeout(value: unknown, file: string, where: string): number | undefined {
+  if (value === undefined) return undefined;
+  const text = textOf(value, file, `${where}: dial_timeout`);
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
+  const ms = parts.reduce((total, [, number, unit]) => total + Number(number) * (unitMs[unit ?? ''] ?? 0), 0);
+  if (parts.map(([whole]) => whole).join('') !== text || ms <= 0)
+    throw new Error(`${file}: ${where}: dial_timeout ${JSON.stringify(text)} is no duration; write it like 500ms or 10s`);
+  return Math.max(1, Math.round(ms));
 }
 
 /** "cert.pem", ["cert.pem", …] or [["cert.pem", "key.pem"], …]. */
@@ -137,29 +158,46 @@ function tableOf(value: unknown, file: string, where: string): Record<string, un
   return value as Record<string, unknown>;
 }
 
-/** The hosts to ask for a registry's content, in their order. Throws a sentence when the configuration cannot be used. */
-export async function findHosts(configDir: string | undefined, domain: string): Promise<readonly RegistryHost[]> {
-  if (configDir === undefined) return [planUpstream(domain)];
-  for (const name of planHostDirectories(domain)) {
-    const directory = path.join(configDir, name);
+/**
+ * The hosts to ask for a registry's content, in their order. `configDirs`: one directory, or several with colons between them. Throws a
+ * sentence when the configuration cannot be used.
+ */
+export async function findHosts(configDirs: string | undefined, domain: string): Promise<readonly RegistryHost[]> {
+  const bases = (configDirs ?? '').split(':').filter((base) => base !== '');
+  for (const directory of planHostDirectories(domain).flatMap((name) => bases.map((base) => path.join(base, name)))) {
     const file = path.join(directory, 'hosts.toml');
-    const text = await readIfThere(file);
-    if (text === undefined) continue;
-    const upstream = originOf(domain);
-    return Promise.all(parseHosts(text, file, domain).map((entry) => resolveHost(entry, directory, upstream, domain)));
+    const text = await ifThere(fs.promises.readFile(file, 'utf8'));
+    if (text !== undefined) return Promise.all(parseHosts(text, file, domain).map((entry) => resolveHost(entry, directory, domain)));
+    const names = await ifThere(fs.promises.readdir(directory));
+    if (names !== undefined) return [await resolveHost(planCertificates(names.sort(), directory, domain), directory, domain)];
   }
   return [planUpstream(domain)];
 }
 
-async function resolveHost(entry: HostEntry, directory: string, upstream: string, domain: string): Promise<RegistryHost> {
+/** A directory without hosts.toml, as docker reads it: CAs are *.crt, pairs for clients *.cert and *.key. */
+export function planCertificates(names: readonly string[], directory: string, domain: string): HostEntry {
+  const ca = names.filter((name) => name.endsWith('.crt'));
+  const client = names
+    .filter((name) => name.endsWith('.cert'))
+    .map((cert) => {
+      const key = cert.replace(/cert$/, 'key');
+      if (!names.includes(key)) throw new Error(`${directory} has ${cert} without ${key}`);
+      return [cert, key] as const;
+    });
+  const base = `${originOf(domain, ca.length + client.length > 0)}/v2`;
+  return { base, capabilities: new Set(ALL), headers: {}, skipVerify: false, ca, client, connectTimeoutMs: undefined };
+}
+
+async function resolveHost(entry: HostEntry, directory: string, domain: string): Promise<RegistryHost> {
   const read = (name: string) => fs.promises.readFile(path.resolve(directory, name), 'utf8');
-  const { skipVerify, ca, client } = entry;
-  const plain = entry.base.startsWith('http:');
+  const { base, capabilities, headers, skipVerify, ca, client, connectTimeoutMs } = entry;
+  const plain = base.startsWith('http:');
   return {
-    base: entry.base,
-    capabilities: entry.capabilities,
-    headers: entry.headers,
-    namespace: entry.base.startsWith(`${upstream}/`) ? undefined : domain,
+    base,
+    capabilities,
+    headers,
+    connectTimeoutMs,
+    namespace: new URL(base).host === new URL(originOf(domain)).host ? undefined : domain,
     tls:
       plain || (!skipVerify && ca.length === 0 && client.length === 0)
         ? undefined
@@ -174,9 +212,9 @@ async function resolveHost(entry: HostEntry, directory: string, upstream: string
   };
 }
 
-async function readIfThere(file: string): Promise<string | undefined> {
+async function ifThere<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
-    return await fs.promises.readFile(file, 'utf8');
+    return await reading;
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;

@@ -1,13 +1,22 @@
-// Owns one HTTP request to a registry: redirects, timeouts, and errors that say which host did what. Bodies are streams.
+// Owns one HTTP request to a registry: proxies, redirects, timeouts, and errors that say which host did what. Bodies are streams.
 import http from 'node:http';
 import https from 'node:https';
+import net from 'node:net';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import tls from 'node:tls';
 import { RegistryError } from './registry-error.ts';
 import type { HostTls } from './registry-hosts.ts';
+import { connectThrough, planProxy, proxyHeaders } from './registry-proxy.ts';
+import { trustFor } from './registry-tls.ts';
 
 const REDIRECT_LIMIT = 5;
+/** As containerd's dialer and its response header timeout. */
+const CONNECT_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 30_000;
+/** A body that stands still so long is asked for anew, from where it stopped. */
+export const STALL_TIMEOUT_MS = 30_000;
+const DISCARD_LIMIT_BYTES = 64 * 1024;
 
 export interface HttpRequest {
   readonly method?: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
@@ -16,10 +25,11 @@ export interface HttpRequest {
   readonly signal?: AbortSignal | undefined;
   /** For the first host; one that it redirects to is trusted as usual. */
   readonly tls?: HostTls | undefined;
-  /** How long the registry may be silent before it answers; a while longer for what makes it work. */
-  readonly answerTimeoutMs?: number;
-  /** Ends the transfer when nothing has come for so long. */
-  readonly progressTimeoutMs?: number;
+  readonly connectTimeoutMs?: number | undefined;
+  /** From the end of the request to the head of the answer. */
+  readonly answerTimeoutMs?: number | undefined;
+  /** The content is verified by its digest, so it may come from anywhere, unencrypted too. */
+  readonly isVerified?: boolean;
 }
 
 /** A body that is not in memory: opened anew for each place that a redirect leads to. */
@@ -41,48 +51,89 @@ export function isPlainHttp(domain: string): boolean {
   return /^(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d+)?$/.test(domain);
 }
 
+const words: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ENOTFOUND: 'its name is not known to DNS',
+  EAI_AGAIN: 'DNS does not answer',
+  ECONNRESET: 'connection reset',
+  ENETUNREACH: 'network unreachable',
+  EHOSTUNREACH: 'host unreachable',
+  ETIMEDOUT: 'connection timed out',
+  EPROTO: 'it does not speak TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed; name its CA as ca in hosts.toml',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
+  CERT_HAS_EXPIRED: 'its certificate has expired',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
+};
+
 /** "ECONNREFUSED" and the like in words. */
 export function describeFailure(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const words: Record<string, string> = {
-    ECONNREFUSED: 'connection refused',
-    ENOTFOUND: 'its name is not known to DNS',
-    EAI_AGAIN: 'DNS does not answer',
-    ECONNRESET: 'connection reset',
-    ENETUNREACH: 'network unreachable',
-    EHOSTUNREACH: 'host unreachable',
-    ETIMEDOUT: 'connection timed out',
-    EPROTO: 'it does not speak TLS',
-  };
+  const { code, message, cause } = error as NodeJS.ErrnoException;
   // Several addresses were tried: the first failure stands for all.
   const nested = error instanceof AggregateError ? error.errors[0] : undefined;
   if (nested instanceof Error && words[code ?? ''] === undefined) return describeFailure(nested);
-  return words[code ?? ''] ?? message;
+  return words[code ?? ''] ?? (cause instanceof Error ? `${message}: ${describeFailure(cause)}` : message);
 }
 
-function send(url: URL, { method = 'GET', headers = {}, body, signal, tls, ...timeouts }: HttpRequest): Promise<HttpAnswer> {
-  return new Promise((resolve, reject) => {
-    const { answerTimeoutMs = ANSWER_TIMEOUT_MS, progressTimeoutMs } = timeouts;
-    const client = url.protocol === 'http:' ? http : https;
-    const request = client.request(url, {
-      method,
-      headers: { 'user-agent': 'tskubelet', ...lengthOf(body), ...headers },
-      timeout: answerTimeoutMs,
-      ...(signal && { signal }),
-      ...(tls && { rejectUnauthorized: !tls.skipVerify, ca: tls.ca, cert: tls.certs, key: tls.keys }),
+async function send(url: URL, options: HttpRequest): Promise<HttpAnswer> {
+  const { method = 'GET', body, signal, connectTimeoutMs = CONNECT_TIMEOUT_MS, answerTimeoutMs = ANSWER_TIMEOUT_MS } = options;
+  const late = new AbortController();
+  const after = (ms: number, what: string) => setTimeout(() => late.abort(new Error(`${what} for ${Math.ceil(ms / 1000)} s`)), ms);
+  let timer = after(connectTimeoutMs, 'no connection');
+  const stop = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
+  try {
+    const headers = { 'user-agent': 'tskubelet', ...lengthOf(body), ...options.headers };
+    const proxy = planProxy(url, process.env);
+    let request: http.ClientRequest;
+    if (proxy === undefined && url.protocol === 'http:') request = http.request(url, { method, headers });
+    else if (proxy === undefined) request = https.request(url, { method, headers, agent: (await trustFor(options.tls)).agent });
+    else if (url.protocol === 'http:') {
+      const { protocol, hostname, port } = proxy;
+      const all = { ...headers, host: url.host, ...proxyHeaders(proxy) };
+      request = (protocol === 'http:' ? http : https).request({ protocol, hostname, port, method, path: url.href, headers: all });
+    } else {
+      const trust = await trustFor(options.tls);
+      const socket = await connectThrough(proxy, url, { signal: stop });
+      const host = url.hostname.replace(/^\[|\]$/g, '');
+      const servername = net.isIP(host) === 0 ? host : '';
+      request = https.request(url, {
+        method,
+        headers,
+        agent: false,
+        createConnection: () => tls.connect({ socket, host, servername, ...trust.options }),
+      });
+    }
+    return await new Promise<HttpAnswer>((resolve, reject) => {
+      const aborted = () => request.destroy(stop.reason instanceof Error ? stop.reason : new Error('aborted'));
+      stop.addEventListener('abort', aborted, { once: true });
+      request.on('error', reject);
+      request.on('socket', (socket) => {
+        const connected = () => {
+          clearTimeout(timer);
+          if (request.writableFinished) timer = after(answerTimeoutMs, 'no answer');
+          else request.once('finish', () => (timer = after(answerTimeoutMs, 'no answer')));
+        };
+        if (!socket.connecting) connected();
+        else socket.once(socket instanceof tls.TLSSocket ? 'secureConnect' : 'connect', connected);
+      });
+      request.on('response', (answer) => {
+        // From here on, an abort is the reader's: it destroys the body.
+        if (signal !== undefined) answer.once('close', () => stop.removeEventListener('abort', aborted));
+        resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer, url });
+      });
+      if (stop.aborted) aborted();
+      // An answer may come before the whole body is sent, a refusal: the broken stream is then no news.
+      else if (typeof body === 'object' && 'open' in body) pipeline(body.open(), request).catch((error: Error) => request.destroy(error));
+      else request.end(body);
     });
-    request.on('timeout', () =>
-      request.destroy(new Error(`no bytes for ${Math.round((request.socket?.timeout ?? answerTimeoutMs) / 1000)} s`)),
-    );
-    request.on('error', reject);
-    request.on('response', (answer) => {
-      if (progressTimeoutMs !== undefined) answer.socket.setTimeout(progressTimeoutMs);
-      resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer, url });
-    });
-    // An answer may come before the whole body is sent, a refusal: the broken stream is then no news.
-    if (typeof body === 'object' && 'open' in body) pipeline(body.open(), request).catch((error: Error) => request.destroy(error));
-    else request.end(body);
-  });
+  } catch (error) {
+    throw late.signal.aborted ? late.signal.reason : error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function lengthOf(body: HttpRequest['body']): Record<string, string> {
@@ -91,34 +142,76 @@ function lengthOf(body: HttpRequest['body']): Record<string, string> {
   return { 'content-length': String(bytes) };
 }
 
-/** Sends a request and follows redirects; credentials go to the first host only. */
+/** Lets go of an answer; a short one is read to its end, so that the connection can serve the next request. */
+export function discard({ body, headers }: HttpAnswer): void {
+  body.on('error', () => {});
+  const length = Number(headers['content-length'] ?? Number.POSITIVE_INFINITY);
+  if (length <= DISCARD_LIMIT_BYTES) body.resume();
+  else body.destroy();
+}
+
+/** Headers that another host may see: nothing that was meant for the first one alone. */
+function publicHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const known = ['accept', 'accept-encoding', 'range', 'content-type', 'content-length'];
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => known.includes(name.toLowerCase())));
+}
+
+/** Sends a request and follows redirects; credentials and configured headers go to the first host only. */
 export async function request(url: URL, options: HttpRequest): Promise<HttpAnswer> {
   let target = url;
-  let { headers = {}, tls } = options;
+  let { headers = {}, tls: security } = options;
   for (let redirects = 0; ; redirects++) {
     let answer: HttpAnswer;
     try {
-      answer = await send(target, { ...options, headers, tls });
+      answer = await send(target, { ...options, headers, tls: security });
     } catch (cause) {
       options.signal?.throwIfAborted();
       throw new RegistryError(`${target.host} does not answer (${describeFailure(cause)})`, { cause });
     }
     const { location } = answer.headers;
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer;
-    answer.body.destroy();
+    discard(answer);
     if (redirects === REDIRECT_LIMIT)
       throw new RegistryError(`${url.host} redirects more than ${REDIRECT_LIMIT} times`, { status: answer.status });
+    if (!URL.canParse(location, target.href))
+      throw new RegistryError(`${target.host} redirects to ${JSON.stringify(location)}, which is no URL`, { status: answer.status });
     const next = new URL(location, target);
-    if (!/^https?:$/.test(next.protocol) || (target.protocol === 'https:' && next.protocol === 'http:')) {
+    const lessSafe = target.protocol === 'https:' && next.protocol === 'http:' && options.isVerified !== true;
+    if (!/^https?:$/.test(next.protocol) || lessSafe) {
       throw new RegistryError(`${target.host} redirects to ${next.protocol}//${next.host}, which is not safe to follow`, {
         status: answer.status,
       });
     }
     if (next.host !== target.host) {
-      tls = undefined;
-      headers = Object.fromEntries(Object.entries(headers).filter(([name]) => name.toLowerCase() !== 'authorization'));
+      security = undefined;
+      headers = publicHeaders(headers);
     }
     target = next;
+  }
+}
+
+/** The pieces of a body. Throws a RegistryError when it breaks off or stands still; the time that the reader takes does not count. */
+export async function* readPieces(answer: HttpAnswer, stallTimeoutMs = STALL_TIMEOUT_MS): AsyncGenerator<Buffer> {
+  const { body, url } = answer;
+  const stalled = () => body.destroy(new Error(`no bytes for ${Math.ceil(stallTimeoutMs / 1000)} s`));
+  let timer = setTimeout(stalled, stallTimeoutMs);
+  const pieces = body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  try {
+    for (;;) {
+      let piece: IteratorResult<Buffer>;
+      try {
+        piece = await pieces.next();
+      } catch (cause) {
+        throw new RegistryError(`${url.host} breaks off its answer (${describeFailure(cause)})`, { cause });
+      }
+      if (piece.done === true) return;
+      clearTimeout(timer);
+      yield piece.value;
+      timer = setTimeout(stalled, stallTimeoutMs);
+    }
+  } finally {
+    clearTimeout(timer);
+    body.destroy();
   }
 }
 
@@ -126,18 +219,11 @@ export async function request(url: URL, options: HttpRequest): Promise<HttpAnswe
 export async function readBody(answer: HttpAnswer, limitBytes: number): Promise<Buffer> {
   const pieces: Buffer[] = [];
   let length = 0;
-  try {
-    for await (const piece of answer.body as AsyncIterable<Buffer>) {
-      length += piece.length;
-      if (length > limitBytes)
-        throw new RegistryError(`${answer.url.host} answers with more than ${limitBytes} bytes`, { status: answer.status });
-      pieces.push(piece);
-    }
-  } catch (cause) {
-    if (cause instanceof RegistryError) throw cause;
-    throw new RegistryError(`${answer.url.host} breaks off its answer (${describeFailure(cause)})`, { cause });
-  } finally {
-    answer.body.destroy();
+  for await (const piece of readPieces(answer)) {
+    length += piece.length;
+    if (length > limitBytes)
+      throw new RegistryError(`${answer.url.host} answers with more than ${limitBytes} bytes`, { status: answer.status });
+    pieces.push(piece);
   }
   return Buffer.concat(pieces);
 }

@@ -1,19 +1,19 @@
-// Owns the client side of the OCI distribution spec for one repository: manifests into memory, blobs into files.
-import fs from 'node:fs';
-import { BlobWriter } from './blob-writer.ts';
+// Owns pulling by the OCI distribution spec from one repository: manifests and small blobs into memory, layers into what takes them.
 import { digestOf } from './digest.ts';
-import { indexMediaTypes, manifestMediaTypes } from './manifest.ts';
-import { formatReference, type Reference, repositoryOf } from './reference.ts';
-import { authorize, parseChallenges } from './registry-auth.ts';
-import { adviceFor, parseErrorBody, RegistryError } from './registry-error.ts';
-import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
-import { describeFailure, type HttpAnswer, readBody, request } from './registry-http.ts';
-import type { PullAuth } from './store.ts';
+import { type Ingest, openIngest } from './ingest.ts';
+import { type Descriptor, indexMediaTypes, manifestMediaTypes } from './manifest.ts';
+import { formatReference, type Reference } from './reference.ts';
+import { openRegistry, type RegistryOptions } from './registry-client.ts';
+import { RegistryError } from './registry-error.ts';
+import type { RegistryHost } from './registry-hosts.ts';
+import { discard, type HttpAnswer, readBody, readPieces, request } from './registry-http.ts';
 
+/** More than the distribution spec asks registries to take (4 MiB). */
 const MANIFEST_LIMIT_BYTES = 8 * 1024 * 1024;
-const ATTEMPTS = 4;
-/** As containerd's image_pull_progress_timeout. */
-export const progressTimeoutMs = 5 * 60_000;
+/** The same wrong bytes twice are not the network's doing. */
+const WRONG_CONTENTS = 2;
+/** Bytes that came are counted as they come; a proxy that compresses on its way would make them others. */
+const AS_IT_IS = { 'accept-encoding': 'identity' };
 
 export interface RegistryManifest {
   readonly bytes: Buffer;
@@ -21,203 +21,144 @@ export interface RegistryManifest {
   readonly digest: string;
 }
 
+export type RemoteBlob = Pick<Descriptor, 'digest' | 'sizeBytes' | 'urls'>;
+
 export interface Repository {
   /** By tag or digest; a digest is verified. */
   manifest(reference: string): Promise<RegistryManifest>;
   /** A small blob, verified. */
-  blob(digest: string, sizeBytes: number): Promise<Buffer>;
-  /** A blob into a new file. Its size is checked, its digest is the caller's to check. Broken connections are resumed. */
-  download(digest: string, sizeBytes: number, file: string, onBytes?: (received: number) => void): Promise<void>;
+  blob(blob: RemoteBlob): Promise<Buffer>;
+  /** The rest of a blob into `ingest`, whole and verified when it resolves. Interrupted transfers go on from where they were. */
+  download(blob: RemoteBlob, ingest: Ingest): Promise<void>;
 }
 
-export interface RepositoryOptions {
-  readonly auth?: PullAuth | undefined;
-  /** Where to ask, in this order; the registry itself by default. */
-  readonly hosts?: readonly RegistryHost[];
-  readonly signal?: AbortSignal | undefined;
-  readonly progressTimeoutMs?: number;
-  /** Before the second attempt; grows from there. */
-  readonly retryDelayMs?: number;
-}
+export function openRepository(reference: Reference, options: RegistryOptions): Repository {
+  const client = openRegistry(reference, options);
+  const { signal, stallTimeoutMs } = options;
 
-export function openRepository(reference: Reference, options: RepositoryOptions): Repository {
-  const { auth = {}, signal } = options;
-  const hosts = options.hosts ?? [planUpstream(reference.domain)];
-  const scope = `repository:${reference.path}:pull`;
-  const authorizations = new Map<RegistryHost, string>();
-
-  /** Asks one host after the other: what a mirror lacks, or cannot tell, the next one may have. */
-  async function get(path: string, headers: Record<string, string>, needed: Capability): Promise<HttpAnswer> {
-    const able = hosts.filter(({ capabilities }) => capabilities.has(needed));
-    const failures: RegistryError[] = [];
-    for (const host of able) {
-      try {
-        return await getFrom(host, path, headers);
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!(error instanceof RegistryError)) throw error;
-        failures.push(error);
+  /** The registry's hosts, then the places that the manifest of a foreign layer names, which get no credentials. */
+  async function askForBlob({ digest, urls = [] }: RemoteBlob, from: number): Promise<HttpAnswer & { readonly host?: RegistryHost }> {
+    const headers = { ...AS_IT_IS, ...(from > 0 && { range: `bytes=${from}-` }) };
+    try {
+      return await client.ask(`blobs/${digest}`, 'pull', { headers, isVerified: true });
+    } catch (error) {
+      signal?.throwIfAborted();
+      for (const text of urls) {
+        if (!URL.canParse(text) || !/^https?:/.test(text)) continue;
+        const answer = await request(new URL(text), { headers, isVerified: true, signal }).catch(() => undefined);
+        if (answer?.status === 200 || answer?.status === 206) return answer;
+        if (answer !== undefined) discard(answer);
       }
+      throw error;
     }
-    throw summarize(failures, needed);
   }
 
-  async function getFrom(host: RegistryHost, path: string, headers: Record<string, string>): Promise<HttpAnswer> {
-    const url = new URL(`${host.base}/${reference.path}/${path}`);
-    if (host.namespace !== undefined) url.searchParams.set('ns', host.namespace);
-    for (let asked = false; ; asked = true) {
-      const authorization = authorizations.get(host);
-      const answer = await request(url, {
-        headers: { ...host.headers, ...headers, ...(authorization !== undefined && { authorization }) },
-        signal,
-        tls: host.tls,
-        progressTimeoutMs: options.progressTimeoutMs ?? progressTimeoutMs,
-      });
-      if (answer.status === 200 || answer.status === 206) return answer;
-      const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
-      if (answer.status !== 401 || asked || challenges.length === 0) throw await refusal(host, answer);
+  /** One transfer: as far as it goes. */
+  async function transfer(blob: RemoteBlob, ingest: Ingest): Promise<RegistryHost | undefined> {
+    const { digest, sizeBytes } = blob;
+    const from = ingest.receivedBytes;
+    const answer = await askForBlob(blob, from);
+    const { status, headers, host, url } = answer;
+    const start = status === 206 ? Number(/^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1] ?? from) : 0;
+    // A registry without ranges begins anew: what is here already is not taken twice, since it may be unpacked by now.
+    let skip = from - start;
+    const comes = Number(headers['content-length'] ?? Number.NaN);
+    try {
+      if (skip < 0) throw new RegistryError(`${url.host} gives another part of the blob ${digest} than it was asked for`);
+      if (start + comes > sizeBytes) throw tooLong(blob, status);
+      for await (const all of readPieces(answer, stallTimeoutMs)) {
+        const piece = all.subarray(Math.min(skip, all.length));
+        skip -= all.length - piece.length;
+        if (ingest.receivedBytes + piece.length > sizeBytes) throw tooLong(blob, status);
+        await ingest.append(piece);
+        signal?.throwIfAborted();
+      }
+      if (ingest.receivedBytes < sizeBytes)
+        throw new RegistryError(`the blob ${digest} ends after ${ingest.receivedBytes} of ${sizeBytes} bytes`);
+      return host;
+    } catch (error) {
+      if (host !== undefined && error instanceof RegistryError) client.demote(host);
+      throw error;
+    } finally {
       answer.body.destroy();
-      authorizations.set(host, await authorize(challenges, scope, credentialsFor(host, auth), signal));
-    }
-  }
-
-  /** The last host's word counts: it is the registry itself, or stands in for it. What the mirrors said is told with it. */
-  function summarize(failures: readonly RegistryError[], needed: Capability): RegistryError {
-    const last = failures.at(-1);
-    if (last === undefined)
-      return new RegistryError(`no host configured for ${reference.domain} has the capability ${needed}`, { status: 400 });
-    if (failures.length === 1) return last;
-    const mirrors = failures.slice(0, -1).map(({ message }) => message.replace(/; .*$/, ''));
-    const { status, code, cause } = last;
-    return new RegistryError(`${last.message}; before that: ${mirrors.join(', ')}`, {
-      ...(status !== undefined && { status }),
-      code,
-      cause,
-    });
-  }
-
-  async function refusal({ namespace }: RegistryHost, answer: HttpAnswer): Promise<RegistryError> {
-    const body = await readBody(answer, 64 * 1024).catch(() => Buffer.alloc(0));
-    const { code, message } = parseErrorBody(body.toString('utf8'));
-    const { status } = answer;
-    const reason = message === '' ? '' : ` ${message}`;
-    if (status === 404)
-      return new RegistryError(
-        `${repositoryOf(reference)} is not in ${namespace === undefined ? 'the registry' : `the mirror ${answer.url.host}`} (404${reason}); ${adviceFor(404)}`,
-        { status, code },
-      );
-    return new RegistryError(`${answer.url.host} answers ${status}${reason}; ${adviceFor(status)}`, { status, code });
-  }
-
-  /** Asks again where that may help; each attempt may go on from where the last one stopped. */
-  async function persistently<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let attempts = 1; ; attempts++) {
-      try {
-        return await attempt();
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || isHopeless(error)) throw error;
-        await delay((options.retryDelayMs ?? 500) * 2 ** (attempts - 1), signal);
-      }
     }
   }
 
   return {
     manifest: (name) =>
-      persistently(async () => {
-        const answer = await get(
-          `manifests/${name}`,
-          { accept: [...manifestMediaTypes, ...indexMediaTypes].join(', ') },
-          name.includes(':') ? 'pull' : 'resolve',
-        );
-        const bytes = await readBody(answer, MANIFEST_LIMIT_BYTES);
+      client.persistently(async () => {
         const expected = name.includes(':') ? name : undefined;
-        const digest = digestOf(bytes, expected);
-        if (expected !== undefined && digest !== expected) {
-          throw new RegistryError(`the registry gives a manifest with the digest ${digest} for ${expected}`, { status: answer.status });
+        const accept = [...manifestMediaTypes, ...indexMediaTypes].join(', ');
+        const answer = await client.ask(`manifests/${name}`, expected === undefined ? 'resolve' : 'pull', {
+          headers: { ...AS_IT_IS, accept },
+        });
+        const bytes = await readBody(answer, MANIFEST_LIMIT_BYTES);
+        // Without a digest to go by, the registry's own word tells at least what the way here has spoiled.
+        const told = answer.headers['docker-content-digest'];
+        const wanted = expected ?? (typeof told === 'string' && told.startsWith('sha256:') ? told : undefined);
+        const digest = digestOf(bytes, wanted);
+        if (wanted !== undefined && digest !== wanted) {
+          client.demote(answer.host);
+          throw new RegistryError(`the registry gives a manifest with the digest ${digest} for ${wanted}`, {
+            status: answer.status,
+            transient: true,
+          });
         }
         return { bytes, digest, mediaType: (answer.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '' };
       }),
-    blob: (digest, sizeBytes) =>
-      persistently(async () => {
-        const answer = await get(`blobs/${digest}`, {}, 'pull');
-        const bytes = await readBody(answer, Math.max(sizeBytes, 1));
-        if (digestOf(bytes, digest) !== digest) {
-          throw new RegistryError(`the registry gives content with the digest ${digestOf(bytes, digest)} for ${digest}`, {
+    blob: (blob) =>
+      client.persistently(async () => {
+        const answer = await askForBlob(blob, 0);
+        const bytes = await readBody(answer, Math.max(blob.sizeBytes, 1));
+        const digest = digestOf(bytes, blob.digest);
+        if (digest !== blob.digest) {
+          if (answer.host !== undefined) client.demote(answer.host);
+          throw new RegistryError(`the registry gives content with the digest ${digest} for ${blob.digest}`, {
             status: answer.status,
+            transient: true,
           });
         }
         return bytes;
       }),
-    download: async (digest, sizeBytes, file, onBytes) => {
-      const handle = await fs.promises.open(file, 'wx', 0o600);
-      try {
-        let done = 0;
-        await persistently(async () => {
-          if (done === sizeBytes && done > 0) return;
-          const answer = await get(`blobs/${digest}`, done > 0 ? { range: `bytes=${done}-` } : {}, 'pull');
-          // A registry without ranges begins anew.
-          if (answer.status === 200) done = 0;
-          const writer = new BlobWriter(handle, done, (bytes) => {
-            done = bytes;
-            onBytes?.(done);
-          });
-          try {
-            for await (const piece of answer.body as AsyncIterable<Buffer>) {
-              if (writer.endBytes + piece.length > sizeBytes) {
-                throw new RegistryError(`the blob ${digest} is longer than the ${sizeBytes} bytes that its manifest says`, {
-                  status: answer.status,
-                });
-              }
-              await writer.push(piece);
-            }
-            await writer.flush();
-          } catch (cause) {
-            // What came before the break need not come again.
-            await writer.flush().catch(() => undefined);
-            if (cause instanceof RegistryError || (cause as NodeJS.ErrnoException).code === 'ENOSPC') throw cause;
-            throw new RegistryError(`${answer.url.host} breaks off in the middle of a layer (${describeFailure(cause)})`, { cause });
-          } finally {
-            answer.body.destroy();
-          }
-          if (done < sizeBytes) throw new RegistryError(`the blob ${digest} ends after ${done} of ${sizeBytes} bytes`);
+    download: async (blob, ingest) => {
+      let wrong = 0;
+      let received = 0;
+      let last = ingest.receivedBytes;
+      const progress = () => {
+        received += Math.max(0, ingest.receivedBytes - last);
+        last = ingest.receivedBytes;
+        return received;
+      };
+      await client.persistently(async () => {
+        const host = ingest.receivedBytes < blob.sizeBytes ? await transfer(blob, ingest) : undefined;
+        const digest = ingest.digest();
+        if (digest === blob.digest && ingest.receivedBytes === blob.sizeBytes) return;
+        if (host !== undefined) client.demote(host);
+        await ingest.restart();
+        throw new RegistryError(`the registry gives content with the digest ${digest} for the layer ${blob.digest}`, {
+          status: 200,
+          transient: ++wrong < WRONG_CONTENTS,
         });
-        await handle.truncate(done);
-      } finally {
-        await handle.close();
-      }
+      }, progress);
     },
   };
-
-  function isHopeless({ cause }: RegistryError): boolean {
-    // Nothing listens, or there is no such name: the caller's own back-off is the better place to wait.
-    return cause instanceof Error && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH/.test((cause as NodeJS.ErrnoException).code ?? '');
-  }
 }
 
-/** Credentials that name their host are not told to a mirror that is another. */
-function credentialsFor({ base, namespace }: RegistryHost, auth: PullAuth): PullAuth {
-  const { serverAddress = '' } = auth;
-  if (namespace === undefined || serverAddress === '') return auth;
-  const owner = serverAddress.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
-  return owner === new URL(base).host ? auth : {};
+function tooLong({ digest, sizeBytes }: RemoteBlob, status: number): RegistryError {
+  return new RegistryError(`the blob ${digest} is longer than the ${sizeBytes} bytes that its manifest says`, { status });
+}
+
+/** A blob into a file of its own, for those who need no more than that. */
+export async function downloadTo(repository: Repository, blob: RemoteBlob, file: string): Promise<void> {
+  const ingest = await openIngest(file, blob.digest, blob.sizeBytes);
+  try {
+    await repository.download(blob, ingest);
+  } finally {
+    await ingest.close();
+  }
 }
 
 /** What to ask the registry for: the digest where there is one. */
 export function manifestName(reference: Reference): string {
   return reference.digest ?? reference.tag ?? formatReference(reference);
-}
-
-function delay(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
-      resolve();
-    }, ms);
-    signal?.addEventListener('abort', stop, { once: true });
-  });
 }

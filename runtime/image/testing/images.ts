@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import zlib from 'node:zlib';
 import { digestOf } from '../digest.ts';
-import { hostArchitecture } from '../manifest.ts';
+import { hostArchitecture } from '../platform.ts';
 import { type TestEntry, tar } from './tar.ts';
 
 export type Family = 'oci' | 'docker';
