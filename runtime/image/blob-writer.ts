@@ -62,9 +62,10 @@ export class BlobWriter {
 
   async #writeAll(pieces: readonly Buffer[], position: number): Promise<void> {
     const total = pieces.reduce((bytes, piece) => bytes + piece.length, 0);
-    const { bytesWritten } = await this.#file.writev(pieces, position);
+    let { bytesWritten: written } = await this.#file.writev(pieces, position);
     // A disk that is almost full takes a part; asking again for the rest tells the reason.
-    if (bytesWritten < total) await this.#file.writeFile(Buffer.concat(pieces).subarray(bytesWritten));
+    while (written < total)
+      written += (await this.#file.write(Buffer.concat(pieces).subarray(written), 0, total - written, position + written)).bytesWritten;
     this.#onWritten(position + total);
   }
 }

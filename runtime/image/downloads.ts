@@ -135,13 +135,12 @@ export function createDownloads(dir: string, ingestDir: string): Downloads {
   async function bring(entry: Entry, { wanted }: Waiting, signal: AbortSignal): Promise<void> {
     const { digest, sizeBytes } = entry.blob;
     await fs.promises.mkdir(dir, { recursive: true, mode: 0o700 });
-    const ingest = await openIngest(fileOf(digest), digest, sizeBytes);
-    const tell = () => {
-      entry.progress.advance(ingest.receivedBytes);
-      for (const each of entry.waiting) each.wanted.onBytes(ingest.receivedBytes);
+    const onWritten = (bytes: number) => {
+      entry.progress.advance(bytes);
+      for (const each of entry.waiting) each.wanted.onBytes(bytes);
     };
+    const ingest = await openIngest(fileOf(digest), { digest, sizeBytes, onWritten });
     try {
-      tell();
       for (const { started } of entry.waiting) started.resolve();
       await wanted.transfer({
         get receivedBytes() {
@@ -150,8 +149,8 @@ export function createDownloads(dir: string, ingestDir: string): Downloads {
         append: async (piece) => {
           signal.throwIfAborted();
           await ingest.append(piece);
-          tell();
         },
+        flush: ingest.flush,
         restart: async () => {
           entry.restarts++;
           await ingest.restart();

@@ -9,7 +9,7 @@ import { indexMediaTypes } from './manifest.ts';
 import { findOriginal, type OutgoingImage, originsOf, packImage } from './outgoing.ts';
 import { withIngestDir } from './parts.ts';
 import type { PushParts } from './push.ts';
-import { openRepository } from './registry.ts';
+import { downloadTo, openRepository } from './registry.ts';
 import { findHosts } from './registry-hosts.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from './tar-writer.ts';
 
@@ -90,7 +90,7 @@ async function fetchLayers(
       const found = new Map<string, Content>();
       for (const [index, { digest, sizeBytes }] of image.layers.entries()) {
         const file = path.join(own, String(index));
-        if (!found.has(digest)) await repository.download(digest, sizeBytes, file);
+        if (!found.has(digest)) await downloadTo(repository, { digest, sizeBytes }, file);
         found.set(digest, { file, sizeBytes });
       }
       return found;

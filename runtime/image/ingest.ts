@@ -4,11 +4,15 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { resourceExhausted } from '../errors.ts';
 import { hasCode } from '../linux/errno.ts';
+import { BlobWriter } from './blob-writer.ts';
 import { finishDigest, hashFor } from './digest.ts';
 
 export interface Ingest {
+  /** What has come, written or about to be. */
   readonly receivedBytes: number;
-  append(piece: Uint8Array): Promise<void>;
+  append(piece: Buffer): Promise<void>;
+  /** Resolves when all of it is in the file. */
+  flush(): Promise<void>;
   /** Forgets what has come. */
   restart(): Promise<void>;
   /** Of what has come. */
@@ -18,37 +22,53 @@ export interface Ingest {
 
 const READ_BYTES = 256 * 1024;
 
-/** Opens a file for the blob `digest`, with what an earlier ingest has left there, unless that is more than the blob has. */
-export async function openIngest(file: string, digest: string, sizeBytes: number): Promise<Ingest> {
+export interface IngestOptions {
+  readonly digest: string;
+  readonly sizeBytes: number;
+  /** Hears up to where the file is filled. */
+  readonly onWritten?: (endBytes: number) => void;
+}
+
+/** Opens a file for a blob, with what an earlier ingest has left there, unless that is more than the blob has. */
+export async function openIngest(file: string, { digest, sizeBytes, onWritten = () => {} }: IngestOptions): Promise<Ingest> {
   const algorithm = digest.slice(0, digest.indexOf(':'));
   const handle = await fs.promises.open(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
   let hash = hashFor(digest);
-  let received = 0;
+  let writer = new BlobWriter(handle, 0, onWritten);
   const restart = async () => {
+    await writer.flush();
     await handle.truncate(0);
     hash = hashFor(digest);
-    received = 0;
+    writer = new BlobWriter(handle, 0, onWritten);
   };
+  const told = (error: unknown) => (isDiskFull(error) ? noSpace(path.dirname(file), sizeBytes - writer.endBytes, error) : error);
   try {
-    received = await hashFile(handle, hash);
+    const received = await hashFile(handle, hash);
+    writer = new BlobWriter(handle, received, onWritten);
     if (received > sizeBytes) await restart();
+    onWritten(writer.endBytes);
   } catch (error) {
     await handle.close();
     throw error;
   }
   return {
     get receivedBytes() {
-      return received;
+      return writer.endBytes;
     },
     append: async (piece) => {
-      try {
-        for (let done = 0; done < piece.length; )
-          done += (await handle.write(piece, done, piece.length - done, received + done)).bytesWritten;
-      } catch (error) {
-        throw isDiskFull(error) ? noSpace(path.dirname(file), sizeBytes - received, error) : error;
-      }
       hash.update(piece);
-      received += piece.length;
+      try {
+        await writer.push(piece);
+      } catch (error) {
+        throw told(error);
+      }
+    },
+    flush: async () => {
+      try {
+        await writer.flush();
+      } catch (error) {
+        throw told(error);
+      }
     },
     restart,
     digest: () => finishDigest(hash.copy(), algorithm),

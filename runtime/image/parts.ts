@@ -102,7 +102,8 @@ export async function unpackLayers(
 
 /** Unpacks a blob that is there, or on its way; in that case the download has the last word on what is wrong. */
 async function unpackBlob(pool: UnpackPool, job: UnpackJob, blob: LayerBlob, signal: AbortSignal): Promise<Unpacked> {
-  const { whole, progress, restarts = () => 0 } = blob;
+  const { whole, progress } = blob;
+  const isSpoiled = () => (blob.restarts?.() ?? 0) > 0;
   // A download that breaks off ends the unpacking that waits for the rest.
   const broken = new AbortController();
   whole?.catch((error: unknown) => broken.abort(error));
@@ -110,8 +111,8 @@ async function unpackBlob(pool: UnpackPool, job: UnpackJob, blob: LayerBlob, sig
     const error = new Error(`unpack layer ${blob.digest ?? job.diffId}`, { cause });
     return isDiskFull(cause) ? noSpace(job.target, undefined, error) : error;
   };
-  const before = restarts();
   try {
+    if (isSpoiled()) await whole;
     const unpacked = await pool.run(job, { signal: AbortSignal.any([broken.signal, signal]), progress });
     await whole;
     return unpacked;
@@ -119,7 +120,7 @@ async function unpackBlob(pool: UnpackPool, job: UnpackJob, blob: LayerBlob, sig
     signal.throwIfAborted();
     if (whole === undefined || isDiskFull(error)) throw told(error);
     await whole;
-    if (restarts() === before) throw told(error);
+    if (!isSpoiled()) throw told(error);
   }
   // What was unpacked was not the layer; now it is.
   await fs.promises.rm(job.target, { recursive: true, force: true });

@@ -4,7 +4,7 @@ import type { ImageRecord } from './image-index.ts';
 import { findOriginal, type OutgoingImage, type OutgoingLayer, originsOf, packImage } from './outgoing.ts';
 import { withIngestDir } from './parts.ts';
 import { formatReference, type Reference } from './reference.ts';
-import { openRepository } from './registry.ts';
+import { downloadTo, openRepository } from './registry.ts';
 import { RegistryError } from './registry-error.ts';
 import { findHosts, type RegistryHost } from './registry-hosts.ts';
 import { openUploads, type UploadContent, type UploadRepository } from './registry-upload.ts';
@@ -137,7 +137,7 @@ async function fetchLayer(
       // The credentials are for where it goes to.
       const auth = origin.domain === push.target.domain ? push.auth : undefined;
       const repository = openRepository(origin, { auth, hosts, signal: push.signal });
-      await repository.download(layer.digest, layer.sizeBytes, file);
+      await downloadTo(repository, layer, file);
       return file;
     } catch {
       push.signal?.throwIfAborted();

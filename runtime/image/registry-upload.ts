@@ -55,7 +55,7 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
       const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
       if (answer.status !== 401 || asked || challenges.length === 0) return answer;
       answer.body.destroy();
-      authorizations.set(right, await authorize(challenges, `repository:${reference.path}:${right}`, auth, signal));
+      authorizations.set(right, await authorize(challenges, { scope: `repository:${reference.path}:${right}`, auth, host, signal }));
     }
   }
 

@@ -73,10 +73,13 @@ export function openRepository(reference: Reference, options: RegistryOptions): 
         await ingest.append(piece);
         signal?.throwIfAborted();
       }
+      await ingest.flush();
       if (ingest.receivedBytes < sizeBytes)
         throw new RegistryError(`the blob ${digest} ends after ${ingest.receivedBytes} of ${sizeBytes} bytes`);
       return host;
     } catch (error) {
+      // What came before the break need not come again.
+      await ingest.flush().catch(() => undefined);
       if (host !== undefined && error instanceof RegistryError) client.demote(host);
       throw error;
     } finally {
@@ -150,7 +153,7 @@ function tooLong({ digest, sizeBytes }: RemoteBlob, status: number): RegistryErr
 
 /** A blob into a file of its own, for those who need no more than that. */
 export async function downloadTo(repository: Repository, blob: RemoteBlob, file: string): Promise<void> {
-  const ingest = await openIngest(file, blob.digest, blob.sizeBytes);
+  const ingest = await openIngest(file, blob);
   try {
     await repository.download(blob, ingest);
   } finally {
