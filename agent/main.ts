@@ -1,6 +1,8 @@
 // The one place that starts both halves, and the one that calls process.exit: parses argv, runs a command, prints its error sentence.
 import module from 'node:module';
+import path from 'node:path';
 import process from 'node:process';
+import { text } from 'node:stream/consumers';
 import { nodeSuffix } from '../runtime/paths.ts';
 import { runCommand } from './cli/command.ts';
 import { CommandError, describeError, isProgrammerError } from './error.ts';
@@ -24,10 +26,15 @@ process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 
 try {
-  process.exitCode = await runCommand(process.argv.slice(2), {
+  // Called by the name of a CNI plugin, as `cni install` links it.
+  const called = path.basename(process.env.TSKUBELET_COMMAND ?? 'tskubelet');
+  const isPlugin = process.env.CNI_COMMAND !== undefined && called !== 'tskubelet';
+  process.exitCode = await runCommand(isPlugin ? ['cni', called] : process.argv.slice(2), {
     nodeSuffix,
     start: async (options) => (await import('../runtime/main.ts')).startRuntime(options),
     openImages: async (options) => (await import('../runtime/images-alone.ts')).openImagesAlone(options),
+    serveCni: async (type) => (await import('../cni/serve.ts')).serve(type, process.env, () => text(process.stdin)),
+    cniTypes: async () => (await import('../cni/serve.ts')).PLUGIN_NAMES,
     explainStart: async (dryRun) => (await import('../runtime/service/explain-start.ts')).explainStart(dryRun),
   });
 } catch (error) {

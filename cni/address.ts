@@ -2,7 +2,15 @@
 import { NLM_F_CREATE, NLM_F_EXCL, type Request } from '../runtime/linux/netlink.ts';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR } from '../runtime/linux/rtnetlink.ts';
-import { AF_INET, AF_INET6, encodeAddress, encodeAddressDump, IFA_F_NODAD, parseLinkAddress } from '../runtime/linux/rtnetlink-route.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  encodeAddress,
+  encodeAddressDump,
+  IFA_F_NODAD,
+  IFA_F_NOPREFIXROUTE,
+  parseLinkAddress,
+} from '../runtime/linux/rtnetlink-route.ts';
 import { formatIp, type IpAddress, ipBytes, ipFromBytes } from './ip.ts';
 
 export interface InterfaceAddress {
@@ -11,16 +19,14 @@ export interface InterfaceAddress {
   readonly linkName: string;
   readonly address: IpAddress;
   readonly prefixLength: number;
+  /** No route to the others of its prefix by this link. */
+  readonly noPrefixRoute?: boolean;
 }
 
-function body({ linkIndex, address, prefixLength }: InterfaceAddress): Buffer {
+function body({ linkIndex, address, prefixLength, noPrefixRoute }: InterfaceAddress): Buffer {
   // Duplicate address detection would hold an IPv6 address back for a second; these come from our own leases.
-  return encodeAddress({
-    index: linkIndex,
-    bytes: ipBytes(address),
-    prefixLength,
-    ...(address.family === 6 ? { flags: IFA_F_NODAD } : {}),
-  });
+  const flags = (address.family === 6 ? IFA_F_NODAD : 0) | (noPrefixRoute ? IFA_F_NOPREFIXROUTE : 0);
+  return encodeAddress({ index: linkIndex, bytes: ipBytes(address), prefixLength, ...(flags === 0 ? {} : { flags }) });
 }
 
 const text = ({ address, prefixLength }: InterfaceAddress): string => `${formatIp(address)}/${prefixLength}`;

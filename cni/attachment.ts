@@ -4,6 +4,7 @@
 //                          └──a step failed, or the process died──▶ (none), all of it undone
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import type { Bandwidth } from './bandwidth.ts';
 import type { Attachment, PortMapping } from './client.ts';
 import { listState, readState, removeState, writeState } from './state-file.ts';
 
@@ -27,6 +28,7 @@ export interface AttachmentRecord {
   readonly mac: string;
   readonly addresses: readonly PodAddress[];
   readonly portMappings: readonly PortMapping[];
+  readonly bandwidth?: Bandwidth;
 }
 
 export function attachmentOf(record: AttachmentRecord): Attachment {

@@ -1,5 +1,7 @@
 // The one entry of cni for the runtime: attach a sandbox's network namespace, detach it, reconcile after a crash.
+import type { Bandwidth } from './bandwidth.ts';
 import type { ExplainedNetwork } from './explain.ts';
+import type { Dns } from './spec/result.ts';
 
 export interface PortMapping {
   readonly protocol: 'tcp' | 'udp' | 'sctp';
@@ -18,6 +20,12 @@ export interface AttachRequest {
   /** For CNI_ARGS and error messages: K8S_POD_NAMESPACE, K8S_POD_NAME. */
   readonly namespace: string;
   readonly name: string;
+  readonly uid?: string;
+  readonly bandwidth?: Bandwidth;
+  /** What plugins of a configuration list may be told besides: the names' servers, addresses and a MAC that are asked for. */
+  readonly dns?: Dns;
+  readonly ips?: readonly string[];
+  readonly mac?: string;
 }
 
 export interface Attachment {
@@ -68,12 +76,17 @@ export interface NetworkOptions {
   readonly podCidrs: readonly string[];
   /** Networks that pods reach by their own addresses. */
   readonly nonMasqueradeCidrs?: readonly string[];
+  /** Directory of network configuration lists; the first one there is takes the place of the built-in network. */
+  readonly confDir?: string;
+  /** Directories of plugin executables, which then win over the built-in types. Absent: the usual ones, for other types. */
+  readonly binDirs?: readonly string[];
   /** Called with one sentence when the network degrades (no nf_tables: no NAT) or is repaired. */
   readonly onNotice: (sentence: string) => void;
   /** Called between the steps of attach and detach with the step's name; crash tests end the process there. */
   readonly faultPoint?: (name: string) => void;
 }
 
+export { type Bandwidth, bandwidthOf } from './bandwidth.ts';
 export { parseCidr } from './ip.ts';
 export { checkPodCidrs } from './ipam.ts';
-export { openNetwork } from './network.ts';
+export { openNetwork } from './open.ts';

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { hasCode } from '../runtime/linux/errno.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
+import { bandwidthStep } from './bandwidth-step.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
 import { type ExplainedNetwork, explainNetwork } from './explain.ts';
@@ -26,7 +27,7 @@ const UNSUPPORTED = ['EPROTONOSUPPORT', 'EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT'];
 const withoutNat = 'this kernel has no nf_tables: pods reach each other and this machine, but nothing beyond it, and have no hostPorts';
 
 /** Opens the pod network. A host on which it cannot be gives a network that is not ready and says why; only wrong options throw. */
-export async function openNetwork(options: NetworkOptions): Promise<Network> {
+export async function openPodNetwork(options: NetworkOptions): Promise<Network> {
   const bridge = options.suffix === '' ? 'tsk0' : `tsk${options.suffix}`;
   if (bridge.length > IFNAME_CHARACTERS) throw new Error(`bridge name ${bridge} exceeds ${IFNAME_CHARACTERS} characters`);
   const cidrs = usableCidrs(resolvePodCidrs(options.podCidrs, options.suffix), options.onNotice);
@@ -73,7 +74,13 @@ class PodNetwork implements Network {
     this.#records = records;
     this.#leases = leases;
     this.#portmap = new Portmap(() => this.#nat);
-    this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), loopback, this.#portmap];
+    this.#plugins = [
+      this.#hostLocal(),
+      bridgePlugin(this.#socket, () => this.#ready().port),
+      loopback,
+      bandwidthStep(this.#socket),
+      this.#portmap,
+    ];
     for (const record of records.all()) if (record.state === 'attached') this.#portmap.resume(record);
   }
 
@@ -115,7 +122,7 @@ class PodNetwork implements Network {
   }
 
   async #attach(request: AttachRequest): Promise<Attachment> {
-    const { sandboxId, namespace, name, netnsFd, netnsPath, portMappings } = request;
+    const { sandboxId, namespace, name, netnsFd, netnsPath, portMappings, bandwidth } = request;
     const netnsId = netnsIdOf(netnsFd);
     const known = this.#records.get(sandboxId);
     if (known?.state === 'attached' && known.netnsId === netnsId) return attachmentOf(known);
@@ -134,6 +141,7 @@ class PodNetwork implements Network {
       mac: '',
       addresses: [],
       portMappings,
+      ...(bandwidth === undefined ? {} : { bandwidth }),
     };
     const attached = await this.#addAll(record, netnsFd).catch(async (error: unknown) => {
       // The bridge may have been deleted under our feet: once it is back, so is the network.

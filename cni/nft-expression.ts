@@ -82,6 +82,13 @@ export function ctState(into: Register = 1): Expression {
   return { name: 'ct', attributes: [attributeBe32(1, into), attributeBe32(2, 0)] };
 }
 
+/** A status bit of a connection: its destination was translated. */
+export const IPS_DST_NAT = 32;
+
+export function ctStatus(into: Register = 1): Expression {
+  return { name: 'ct', attributes: [attributeBe32(1, into), attributeBe32(2, 2)] };
+}
+
 export const RTN_LOCAL = 2;
 
 /** The type of the packet's destination address, as the routing table has it. */

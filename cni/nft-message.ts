@@ -1,6 +1,16 @@
 // Owns nf_tables' requests: tables, chains, sets, elements, rules, as nft(8) names them. Pure.
-import { attribute, attributeBe32, attributeString, NLM_F_APPEND, NLM_F_CREATE, nested, type Request } from '../runtime/linux/netlink.ts';
 import {
+  attribute,
+  attributeBe32,
+  attributeString,
+  attributeText,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  nested,
+  type Request,
+} from '../runtime/linux/netlink.ts';
+import {
+  NFT_MSG_DELRULE,
   NFT_MSG_DELSETELEM,
   NFT_MSG_DELTABLE,
   NFT_MSG_NEWCHAIN,
@@ -48,6 +58,22 @@ export interface SetDefinition {
 export interface Element {
   readonly key: Buffer;
   readonly data?: Buffer;
+  readonly comment?: string;
+}
+
+/** User data of nft(8), of rules and elements alike: type 0 is the comment. */
+function encodeComment(text: string): Buffer {
+  const bytes = Buffer.from(`${text}\0`);
+  return Buffer.concat([Buffer.of(0, bytes.length), bytes]);
+}
+
+/** The comment in a rule's or an element's user data; empty when there is none. */
+export function commentOf(userData: Buffer): string {
+  for (let at = 0; at + 2 <= userData.length; at += 2 + userData.readUInt8(at + 1)) {
+    const value = userData.subarray(at + 2, at + 2 + userData.readUInt8(at + 1));
+    if (userData[at] === 0) return attributeText(value);
+  }
+  return '';
 }
 
 const hooks = { prerouting: 0, input: 1, output: 3, postrouting: 4 } as const;
@@ -96,8 +122,12 @@ export function addSet(table: string, { name, key, data }: SetDefinition, id: nu
   ]);
 }
 
-const encodeElement = ({ key, data }: Element): Buffer =>
-  nested(NFTA_LIST_ELEM, [nested(1, [attribute(1, key)]), ...(data === undefined ? [] : [nested(2, [attribute(1, data)])])]);
+const encodeElement = ({ key, data, comment }: Element): Buffer =>
+  nested(NFTA_LIST_ELEM, [
+    nested(1, [attribute(1, key)]),
+    ...(data === undefined ? [] : [nested(2, [attribute(1, data)])]),
+    ...(comment === undefined ? [] : [attribute(6, encodeComment(comment))]),
+  ]);
 
 function elementRequests(
   message: number,
@@ -141,12 +171,20 @@ export interface Rule {
 }
 
 export function addRule(table: string, { chain, comment, expressions }: Omit<Rule, 'text'>): Request {
-  const text = Buffer.from(`${comment}\0`);
   return nftRequest(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, `add rule "${comment}" to ${chain}`, [
     attributeString(1, table),
     attributeString(2, chain),
     nested(4, encodeExpressions(expressions)),
-    // User data of nft(8): type 0 is the comment.
-    attribute(7, Buffer.concat([Buffer.of(0, text.length), text])),
+    attribute(7, encodeComment(comment)),
+  ]);
+}
+
+export function deleteRule(table: string, chain: string, handle: bigint): Request {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(handle);
+  return nftRequest(NFT_MSG_DELRULE, 0, `delete rule ${handle} of ${chain}`, [
+    attributeString(1, table),
+    attributeString(2, chain),
+    attribute(3, bytes),
   ]);
 }

@@ -68,7 +68,7 @@ const setsOf = (family: Family): SetDefinition[] => [
 
 export const sets: readonly SetDefinition[] = [...setsOf(4), ...setsOf(6)];
 
-const chains: readonly { readonly name: string; readonly base?: BaseChain }[] = [
+export const chains: readonly { readonly name: string; readonly base?: BaseChain }[] = [
   { name: 'hostports' },
   { name: 'prerouting', base: { type: 'nat', hook: 'prerouting', priority: -100 } },
   { name: 'output', base: { type: 'nat', hook: 'output', priority: -100 } },
@@ -93,12 +93,12 @@ export function planTable(config: TableConfig): Request[] {
 const LOOPBACK = parseCidr('127.0.0.0/8');
 
 /** A piece of a rule: as nft(8) lists it, and as the kernel takes it. */
-interface Piece {
+export interface Piece {
   readonly text: string;
   readonly expressions: readonly Expression[];
 }
 
-function rule(chain: string, comment: string, ...pieces: readonly Piece[]): Rule {
+export function rule(chain: string, comment: string, ...pieces: readonly Piece[]): Rule {
   const text = pieces.flatMap((piece) => piece.text || []).join(' ');
   return { chain, comment, text, expressions: pieces.flatMap(({ expressions }) => expressions) };
 }
@@ -126,14 +126,14 @@ export function planRules({ bridge, cidrs, direct }: TableConfig): Rule[] {
   ];
 }
 
-const toHost: Piece = {
+export const toHost: Piece = {
   text: 'fib daddr type local jump hostports',
   expressions: [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')],
 };
-const masqueraded: Piece = { text: 'masquerade', expressions: [masquerade] };
+export const masqueraded: Piece = { text: 'masquerade', expressions: [masquerade] };
 const returned: Piece = { text: 'return', expressions: [returnVerdict] };
-const dropped: Piece = { text: 'drop', expressions: [drop] };
-const notOfAConnection: Piece = {
+export const dropped: Piece = { text: 'drop', expressions: [drop] };
+export const notOfAConnection: Piece = {
   text: 'ct state ! established,related',
   expressions: [ctState(), mask(hostU32(CT_STATE_ESTABLISHED | CT_STATE_RELATED)), compare('eq', hostU32(0))],
 };
@@ -146,22 +146,22 @@ const offsets = { 4: { source: 12, destination: 16 }, 6: { source: 8, destinatio
 const address = (family: Family, which: 'source' | 'destination', into: number): Expression =>
   payload('network', offsets[family][which], bitsOf(family) / 8, into);
 
-function within(which: 'source' | 'destination', cidr: Cidr): Piece {
+export function within(which: 'source' | 'destination', cidr: Cidr, operator: 'eq' | 'neq' = 'eq'): Piece {
   const { family, first, prefixLength } = cidr;
   const bits = BigInt(bitsOf(family));
   const ones = ((1n << bits) - 1n) ^ ((1n << (bits - BigInt(prefixLength))) - 1n);
   return {
-    text: `${PROTOCOL[family]} ${which === 'source' ? 'saddr' : 'daddr'} ${formatCidr(cidr)}`,
+    text: `${PROTOCOL[family]} ${which === 'source' ? 'saddr' : 'daddr'} ${operator === 'eq' ? '' : '!= '}${formatCidr(cidr)}`,
     expressions: [
       ...isFamily(family),
       address(family, which, 1),
       mask(ipBytes({ family, value: ones })),
-      compare('eq', ipBytes({ family, value: first })),
+      compare(operator, ipBytes({ family, value: first })),
     ],
   };
 }
 
-function interfaceIs(key: 'iifname' | 'oifname', operator: 'eq' | 'neq', name: string): Piece {
+export function interfaceIs(key: 'iifname' | 'oifname', operator: 'eq' | 'neq', name: string): Piece {
   // The register holds all of IFNAMSIZ.
   const bytes = Buffer.alloc(16);
   bytes.write(name);
@@ -174,7 +174,7 @@ const destinationPort = (into: number): Expression => payload('transport', 2, 2,
 const PROTOCOL = { 4: 'ip', 6: 'ip6' } as const;
 
 // The map's data replaces the key: the address in NFT_REG_1, the port in the register after it.
-const hostPortRules = (family: Family): Rule[] => {
+export const hostPortRules = (family: Family): Rule[] => {
   const words = family === 4 ? 1 : 4;
   const translate = dnat(family, word(0), word(words));
   const ip = PROTOCOL[family];
@@ -197,7 +197,7 @@ const hostPortRules = (family: Family): Rule[] => {
   ];
 };
 
-const hairpinRule = (family: Family): Rule =>
+export const hairpinRule = (family: Family): Rule =>
   rule('postrouting', 'a pod to its own hostPort', {
     text: `${PROTOCOL[family]} saddr . ${PROTOCOL[family]} daddr @hairpin${family} masquerade`,
     expressions: [

@@ -7,6 +7,7 @@ import {
   AF_INET6,
   encodeRoute,
   encodeRouteDump,
+  encodeRouteLookup,
   parseRoute,
   type Route,
   type RouteChange,
@@ -47,6 +48,15 @@ export async function listRoutes(socket: NetlinkSocket): Promise<Route[]> {
   for (const family of [AF_INET, AF_INET6])
     messages.push(...(await socket.dump({ type: RTM_GETROUTE, flags: 0, what: 'list routes', body: encodeRouteDump(family) })));
   return messages.map(parseRoute).filter(({ table }) => table === RT_TABLE_MAIN);
+}
+
+/** Index of the link by which an address is reached; 0 when there is no way. */
+export async function linkIndexTowards(socket: NetlinkSocket, address: IpAddress): Promise<number> {
+  const { messages } = await socket.exchange([
+    { type: RTM_GETROUTE, flags: 0, what: `look up the route to ${formatIp(address)}`, body: encodeRouteLookup(ipBytes(address)) },
+  ]);
+  const [message] = messages;
+  return message === undefined ? 0 : parseRoute(message).linkIndex;
 }
 
 /** The link that the host reaches the world by: of the default routes the one with the lowest metric, IPv4 before IPv6. */

@@ -44,6 +44,8 @@ export interface RuntimeOptions {
   readonly logger: Logger;
   readonly podCidrs: readonly string[];
   readonly nonMasqueradeCidrs?: readonly string[];
+  readonly cniConfDir?: string;
+  readonly cniBinDirs?: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   /** Name of a runtime handler to the executable of an external OCI runtime. */
@@ -118,6 +120,9 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       suffix: suffix === '' ? '' : `-${suffix}`,
       podCidrs: options.podCidrs,
       nonMasqueradeCidrs: options.nonMasqueradeCidrs ?? [],
+      ...(options.cniConfDir === undefined ? {} : { confDir: options.cniConfDir }),
+      ...(options.cniBinDirs === undefined ? {} : { binDirs: options.cniBinDirs }),
+      faultPoint,
       onNotice: (sentence) => logger.warn({}, sentence),
     });
     closers.push(() => network.close({ remove: nothingLeft() }));

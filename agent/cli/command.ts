@@ -102,6 +102,16 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     flags: ['output', 'all', 'creds', 'bin'],
     run: async (invocation, runtime) => (await import('./image.ts')).image(invocation, runtime),
   },
+  cni: {
+    usage: 'cni [TYPE] | cni install DIR',
+    help: "our network plugins as executables for other runtimes: CNI's protocol by environment and stdin",
+    details: [
+      'cni TYPE         one call of a plugin; without TYPE, of the type that the configuration on stdin names',
+      'cni install DIR  links DIR/bridge, DIR/host-local, … to this program: called by such a name, it is that plugin',
+    ],
+    flags: [],
+    run: async (invocation, runtime) => (await import('./cni.ts')).cni(invocation, runtime),
+  },
   doctor: {
     usage: 'doctor',
     help: 'what this machine offers, and what follows',

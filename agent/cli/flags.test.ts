@@ -48,6 +48,8 @@ test('settings are the defaults of the design', () => {
       fileCheckFrequencyMs: undefined,
       podCidrs: [],
       nonMasqueradeCidrs: [],
+      cniConfDir: undefined,
+      cniBinDirs: undefined,
       dns: { clusterServers: [], clusterDomain: 'cluster.local', resolvConf: '/etc/resolv.conf' },
       cgroupRoot: undefined,
       registryConfigDir: undefined,

@@ -37,6 +37,16 @@ export const NODE_FLAGS = {
   },
   'cluster-domain': { type: 'string', value: 'NAME', help: "domain of the pods' names (default cluster.local)" },
   'resolv-conf': { type: 'string', value: 'FILE', help: 'the host\'s name servers; "" for none (default /etc/resolv.conf)' },
+  'cni-conf-dir': {
+    type: 'string',
+    value: 'DIR',
+    help: 'CNI configuration lists; the first one there takes the place of the built-in network',
+  },
+  'cni-bin-dir': {
+    type: 'string',
+    value: 'DIR[,DIR]',
+    help: 'CNI plugin executables, preferred to the built-in types (default: /opt/cni/bin, /usr/lib/cni, for other types)',
+  },
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
   'streaming-address': {
     type: 'string',
@@ -105,7 +115,7 @@ const FLAGS = { ...NODE_FLAGS, ...COMMAND_FLAGS } as const;
 export type CommandFlag = keyof typeof COMMAND_FLAGS;
 
 /** Flags that the design has and a later version serves: refused by name, so that nobody believes them to work. */
-const LATER: readonly string[] = ['kubeconfig', 'cni-conf-dir', 'cni-bin-dir', 'client-ca-file', 'port'];
+const LATER: readonly string[] = ['kubeconfig', 'client-ca-file', 'port'];
 
 export interface Invocation {
   readonly flags: Flags;

@@ -21,6 +21,8 @@ export interface RuntimeStart {
   /** None: the defaults. */
   readonly podCidrs: readonly string[];
   readonly nonMasqueradeCidrs: readonly string[];
+  readonly cniConfDir?: string;
+  readonly cniBinDirs?: readonly string[];
   readonly cgroupRoot?: string;
   readonly registryConfigDir?: string;
   readonly runtimeHandlers: Readonly<Record<string, string>>;
@@ -124,5 +126,9 @@ export interface RuntimeHalf {
   start(options: RuntimeStart): Promise<EmbeddedRuntime>;
   /** The store of a root-dir that no daemon works on; refused under a daemon's lock. */
   openImages(options: { rootDir: string; runDir: string; logger: Logger; registryConfigDir?: string }): Promise<Images>;
+  /** One call of a CNI plugin by its environment and stdin; an empty type is that of the configuration. */
+  serveCni(type: string): Promise<{ readonly exitCode: number; readonly output: string }>;
+  /** The plugin types that there are. */
+  cniTypes(): Promise<readonly string[]>;
   explainStart(configs: DryRunConfigs): Promise<ExplainedDryRun>;
 }

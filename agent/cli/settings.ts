@@ -87,6 +87,8 @@ export interface NodeSettings extends Settings {
   /** None: the defaults of the network, one range of each family. */
   readonly podCidrs: readonly string[];
   readonly nonMasqueradeCidrs: readonly string[];
+  readonly cniConfDir: string | undefined;
+  readonly cniBinDirs: readonly string[] | undefined;
   readonly dns: DnsSettings;
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
@@ -114,6 +116,8 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     fileCheckFrequencyMs: durationFlag(flags, 'file-check-frequency'),
     podCidrs: listFlag(flags['pod-cidr']),
     nonMasqueradeCidrs: listFlag(flags['non-masquerade-cidr']),
+    cniConfDir: flags['cni-conf-dir'] === undefined ? undefined : absolute('cni-conf-dir', flags['cni-conf-dir']),
+    cniBinDirs: flags['cni-bin-dir']?.split(',').map((directory) => absolute('cni-bin-dir', directory.trim())),
     dns: readDns(flags),
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),

@@ -87,3 +87,21 @@ export function socketInNetns(netns: number, domain: number, type: number, proto
   if (result < 0) throw new SyscallError('socket', [domain, flags, protocol], -result);
   return result;
 }
+
+/**
+ * Opens a file as a network namespace shows it: /proc/sys/net is that of whoever opens. The thread is back in its own namespace when
+ * this returns, whatever failed.
+ */
+export function openInNetns(netns: number, file: string, flags: number): number {
+  ownNetns ??= syscall('openat', AT_FDCWD, '/proc/thread-self/ns/net', O_CLOEXEC, 0);
+  const own = ownNetns;
+  const result = runInProcess((program) => {
+    const fd = program.slot('file');
+    program.op('setns', [netns, CLONE_NEWNET]);
+    program.op('openat', [AT_FDCWD, file, flags | O_CLOEXEC, 0], { dst: fd, onError: 'ignore' });
+    program.op('setns', [own, CLONE_NEWNET]);
+    program.return(ref(fd));
+  });
+  if (result < 0) throw new SyscallError('openat', [AT_FDCWD, file, flags], -result);
+  return result;
+}

@@ -12,7 +12,7 @@ const IFA_LABEL = 3;
 const IFA_BROADCAST = 4;
 const IFA_FLAGS = 8;
 export const IFA_F_NODAD = 2;
-export const IFA_F_TENTATIVE = 0x40;
+export const IFA_F_NOPREFIXROUTE = 0x200;
 
 const RTA_DST = 1;
 const RTA_OIF = 4;
@@ -100,6 +100,11 @@ export function parseLinkAddress({
     ...(broadcast === undefined ? {} : { broadcast }),
     ...(label === undefined ? {} : { label: attributeText(label) }),
   };
+}
+
+/** The body of RTM_GETROUTE that asks for the way to one address. */
+export function encodeRouteLookup(destination: Buffer): Buffer {
+  return Buffer.concat([routeHeader(familyOf(destination), [destination.length * 8]), attribute(RTA_DST, destination)]);
 }
 
 export interface RouteChange {

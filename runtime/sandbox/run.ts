@@ -1,7 +1,6 @@
 // Owns RunPodSandbox: record, files, pause process, network, in this order; what was made is undone backwards when a step fails.
 import fs from 'node:fs';
-import type { AttachRequest, PortMapping } from '../../cni/client.ts';
-import { NamespaceMode as Mode, type PodSandboxConfig, Protocol } from '../../cri-proto/gen/api.ts';
+import { NamespaceMode as Mode, type PodSandboxConfig } from '../../cri-proto/gen/api.ts';
 import { hostId } from '../container/user-namespace.ts';
 import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, failedPrecondition, invalidArgument, unimplemented } from '../errors.ts';
@@ -13,6 +12,7 @@ import { identify } from '../state/process-identity.ts';
 import { nowNs } from '../time.ts';
 import { mountShm, removeSandboxFiles, writeSandboxAddresses, writeSandboxFiles } from './files.ts';
 import { modeOf } from './modes.ts';
+import { planNetworkRequest } from './network-request.ts';
 import { planPause } from './plan.ts';
 import type { SandboxRecord } from './record.ts';
 import { Sandbox } from './sandbox.ts';
@@ -39,6 +39,7 @@ export function checkSandboxConfig(
       throw invalidArgument(`port mapping ${hostPort} to ${containerPort}: ports go from 1 to 65535`);
   checkNamespaces(config);
   checkSysctls(config);
+  planNetworkRequest(config);
   return config;
 }
 
@@ -62,18 +63,6 @@ function checkExternalHandler(config: PodSandboxConfig, handler: string, ociRunt
     throw unimplemented(
       `${runtime.path} of runtime handler "${handler}" does not say that it maps the owners of mounts, which a pod in a user namespace needs: use runc 1.2 or newer, crun 1.9 or newer, or our own runtime`,
     );
-}
-
-function planPortMappings(config: PodSandboxConfig): readonly PortMapping[] {
-  const protocols = { [Protocol.TCP]: 'tcp', [Protocol.UDP]: 'udp', [Protocol.SCTP]: 'sctp' } as const;
-  return config.portMappings
-    .filter(({ hostPort }) => hostPort !== 0)
-    .map(({ protocol, hostPort, containerPort, hostIp }) => ({
-      protocol: protocols[protocol as keyof typeof protocols] ?? 'tcp',
-      hostPort,
-      containerPort,
-      ...(hostIp === '' ? {} : { hostIp }),
-    }));
 }
 
 export async function runPodSandbox(context: RuntimeContext, config: PodSandboxConfig, runtimeHandler: string): Promise<Sandbox> {
@@ -162,15 +151,7 @@ async function attach(context: RuntimeContext, sandbox: Sandbox, pausePid: numbe
   const netnsPath = `/proc/${pausePid}/ns/net`;
   const netns = fs.openSync(netnsPath, 'r');
   try {
-    const request: AttachRequest = {
-      sandboxId: id,
-      netnsFd: netns,
-      netnsPath,
-      portMappings: planPortMappings(config),
-      namespace: config.metadata?.namespace ?? '',
-      name: config.metadata?.name ?? '',
-    };
-    return await context.network.attach(request);
+    return await context.network.attach({ ...planNetworkRequest(config), sandboxId: id, netnsFd: netns, netnsPath });
   } finally {
     fs.closeSync(netns);
   }

@@ -1,0 +1,92 @@
+// Owns which network a sandbox is attached by: the configuration list of a directory where there is one, else the built-in network.
+import fs from 'node:fs';
+import path from 'node:path';
+import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
+import { ConfNetwork } from './conf-network.ts';
+import type { ExplainedNetwork } from './explain.ts';
+import { openPodNetwork } from './network.ts';
+
+/** Where distributions and other runtimes put plugins; for types that are not built in. */
+const BIN_DIRS = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
+
+export async function openNetwork(options: NetworkOptions): Promise<Network> {
+  if (options.confDir === undefined) return openPodNetwork(options);
+  const conf = await ConfNetwork.open({
+    confDir: options.confDir,
+    executables: { directories: options.binDirs ?? BIN_DIRS, preferred: options.binDirs !== undefined },
+    stateDir: options.stateDir,
+    onNotice: options.onNotice,
+    faultPoint: options.faultPoint ?? (() => undefined),
+  });
+  const network = new SelectedNetwork(options, conf);
+  const records = path.join(options.stateDir, 'attachments');
+  if (!conf.isUsed || (fs.existsSync(records) && fs.readdirSync(records).length > 0)) await network.builtIn();
+  return network;
+}
+
+class SelectedNetwork implements Network {
+  readonly #options: NetworkOptions;
+  readonly #conf: ConfNetwork;
+  #podCidrs: readonly string[];
+  /** Opened when it is first needed: a host whose pods all have another network gets no bridge of ours. */
+  #builtIn: Promise<Network> | undefined;
+  #opened: Network | undefined;
+
+  constructor(options: NetworkOptions, conf: ConfNetwork) {
+    this.#options = options;
+    this.#conf = conf;
+    this.#podCidrs = options.podCidrs;
+  }
+
+  builtIn(): Promise<Network> {
+    this.#builtIn ??= openPodNetwork({ ...this.#options, podCidrs: this.#podCidrs }).then((network) => {
+      this.#opened = network;
+      return network;
+    });
+    return this.#builtIn;
+  }
+
+  async attach(request: AttachRequest): Promise<Attachment> {
+    if (!this.#conf.isUsed && !this.#conf.has(request.sandboxId)) return (await this.builtIn()).attach(request);
+    try {
+      return await this.#conf.attach(request);
+    } catch (cause) {
+      throw new Error(`attach sandbox ${request.sandboxId.slice(0, 12)} (${request.namespace}/${request.name}) to the network`, { cause });
+    }
+  }
+
+  async detach(sandboxId: string): Promise<void> {
+    await this.#conf.detach(sandboxId);
+    await (await this.#builtIn)?.detach(sandboxId);
+  }
+
+  async reconcile(live: ReadonlySet<string>): Promise<void> {
+    const results = await Promise.allSettled([this.#conf.reconcile(live), this.#builtIn?.then((network) => network.reconcile(live))]);
+    const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []));
+    if (failures.length > 0) throw new AggregateError(failures, failures.map((error) => (error as Error).message).join('; '));
+  }
+
+  status(): NetworkStatus {
+    return this.#conf.isUsed || this.#opened === undefined ? this.#conf.status() : this.#opened.status();
+  }
+
+  /** Of the built-in network; that of a configuration list is its own. */
+  describe(): NetworkDescription {
+    return this.#opened?.describe() ?? { bridge: '', podCidrs: [], gateways: [] };
+  }
+
+  async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
+    return this.#opened?.explain(sandboxId);
+  }
+
+  async setPodCidrs(cidrs: readonly string[]): Promise<void> {
+    this.#podCidrs = cidrs;
+    await this.#conf.setPodCidrs(cidrs);
+    await (await this.#builtIn)?.setPodCidrs(cidrs);
+  }
+
+  async close(options?: { remove?: boolean }): Promise<void> {
+    this.#conf.close();
+    await (await this.#builtIn)?.close(options);
+  }
+}
