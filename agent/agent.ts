@@ -11,6 +11,7 @@ import { describeError } from './error.ts';
 import { createEventLog } from './event/events.ts';
 import { collectImages } from './image/gc.ts';
 import type { ImageGcPolicy } from './image/gc-plan.ts';
+import { ImagePulls } from './image/pulls.ts';
 import { instrumentCri } from './metrics/instrument.ts';
 import { createMetrics, type PodCounts } from './metrics/metrics.ts';
 import { readHost } from './node/host.ts';
@@ -100,15 +101,18 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       paths,
     };
     const events = createEventLog(logger);
+    const pulls = new ImagePulls(cri);
+    metrics.watchPulls(() => pulls.list());
     const runs = new Map<string, Run>();
     const pods: Pods = new Pods({
       node: {
-        ...{ cri, config, cgroups, events, logger },
+        ...{ cri, config, cgroups, events, pulls, logger },
         observer: new Observer(cri, paths),
         dnsSources: () => dns.sources(),
         facts: { nodeName, hostIps: host.hostIps, runtimeName },
         ...(options.onStep === undefined ? {} : { onStep: options.onStep }),
         onStarted: (what) => (what === 'pod' ? metrics.podStarted() : metrics.containerStarted()),
+        onPulled: (durationMs, sizeBytes) => metrics.imagePulled(durationMs / 1000, sizeBytes),
         onSync: (operation, durationMs) => metrics.podSync(operation, durationMs / 1000),
         onRunning: (durationMs) => metrics.podRunning(durationMs / 1000),
       },
@@ -139,7 +143,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       return started;
     };
     const served: Served = {
-      ...{ nodeName, version: options.version, pods, cri, metrics, events, paths, runs, startRun: run },
+      ...{ nodeName, version: options.version, pods, cri, metrics, events, pulls, paths, runs, startRun: run },
       runtime: { name: runtimeName, version: runtimeVersion },
     };
     const socket = path.join(options.runDir, 'agent.sock');

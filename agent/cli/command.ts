@@ -40,6 +40,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     flags: ['namespace', 'all-namespaces', 'output'],
     run: async (invocation) => (await import('./get.ts')).get(invocation),
   },
+  describe: {
+    usage: 'describe pod POD…',
+    help: 'everything about a pod: its containers, conditions, volumes and events',
+    details: ['While an image is pulled: how far that is, and how long it will take.'],
+    flags: ['namespace'],
+    run: async (invocation) => (await import('./describe.ts')).describe(invocation),
+  },
   logs: {
     usage: 'logs POD',
     help: "a container's output",

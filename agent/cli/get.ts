@@ -1,8 +1,10 @@
 // Owns `get pods`: kubectl's columns from the agent's pod list.
 import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
 import { CommandError, usageError } from '../error.ts';
+import { summarizePulls } from '../image/pulls.ts';
 import { getJson } from './agent-client.ts';
 import type { Flags, Invocation } from './flags.ts';
+import { listPulls, type PodPull } from './image-pulls.ts';
 import { listPods, parsePodName } from './pod-name.ts';
 import { readSettings, type Settings } from './settings.ts';
 import { renderAge, renderTable } from './table.ts';
@@ -18,7 +20,8 @@ export async function get({ flags, words }: Invocation): Promise<number> {
     .filter(({ metadata }) => flags['all-namespaces'] === true || metadata?.namespace === (flags.namespace ?? 'default'))
     .filter(({ metadata }) => wanted.length === 0 || wanted.includes(metadata?.name ?? ''))
     .toSorted((a, b) => podKey(a).localeCompare(podKey(b)));
-  process.stdout.write(await render(pods, flags, wanted.length === 1));
+  const pulls = pods.length === 0 ? [] : await listPulls(settings);
+  process.stdout.write(await render(pods, flags, { single: wanted.length === 1, pulls }));
   const missing = wanted.filter((name) => !pods.some(({ metadata }) => metadata?.name === name));
   if (wanted.length === 0 || missing.length > 0) await tellRefused(settings);
   if (missing.length > 0)
@@ -40,7 +43,12 @@ function podKey({ metadata }: V1Pod): string {
   return `${metadata?.namespace}/${metadata?.name}`;
 }
 
-async function render(pods: readonly V1Pod[], flags: Flags, single: boolean): Promise<string> {
+interface Rendering {
+  readonly single: boolean;
+  readonly pulls: readonly PodPull[];
+}
+
+async function render(pods: readonly V1Pod[], flags: Flags, { single, pulls }: Rendering): Promise<string> {
   const list = single && pods.length === 1 ? pods[0] : { apiVersion: 'v1', kind: 'List', items: pods };
   switch (flags.output) {
     case 'json':
@@ -51,13 +59,13 @@ async function render(pods: readonly V1Pod[], flags: Flags, single: boolean): Pr
       return pods.map(({ metadata }) => `pod/${metadata?.name}\n`).join('');
     case undefined:
     case 'wide':
-      return pods.length === 0 ? '' : renderPods(pods, flags);
+      return pods.length === 0 ? '' : renderPods(pods, flags, pulls);
     default:
       throw usageError(`-o ${flags.output}: expected wide, json, yaml or name`);
   }
 }
 
-function renderPods(pods: readonly V1Pod[], flags: Flags): string {
+function renderPods(pods: readonly V1Pod[], flags: Flags, pulls: readonly PodPull[]): string {
   const all = flags['all-namespaces'] === true;
   const wide = flags.output === 'wide';
   const now = Date.now();
@@ -66,7 +74,7 @@ function renderPods(pods: readonly V1Pod[], flags: Flags): string {
     ...(all ? [pod.metadata?.namespace ?? ''] : []),
     pod.metadata?.name ?? '',
     renderReady(pod),
-    podStatus(pod),
+    podStatus(pod, pulls),
     renderRestarts(pod, now),
     renderAge(now - Date.parse(String(pod.status?.startTime ?? pod.metadata?.creationTimestamp ?? new Date(now).toISOString()))),
     ...(wide ? [pod.status?.podIP ?? '<none>', pod.spec?.nodeName ?? '<none>', podMessage(pod)] : []),
@@ -96,11 +104,13 @@ function reasonOf({ state }: V1ContainerStatus): string | undefined {
   return ended.reason ?? (ended.signal ? `Signal:${ended.signal}` : `ExitCode:${ended.exitCode}`);
 }
 
-/** kubectl's STATUS column: the first container that has something to say, else the pod's reason or phase. */
-export function podStatus({ status, metadata }: V1Pod): string {
+/** kubectl's STATUS column: the first container that has something to say, else the pod's reason or phase; and how far its pulls are. */
+export function podStatus({ status, metadata }: V1Pod, pulls: readonly PodPull[] = []): string {
   if (metadata?.deletionTimestamp !== undefined) return 'Terminating';
   const reasons = (status?.containerStatuses ?? []).map(reasonOf).filter((reason) => reason !== undefined);
   const telling = reasons.find((reason) => reason !== 'Completed') ?? reasons[0];
+  const own = pulls.filter(({ namespace, pod }) => namespace === metadata?.namespace && pod === metadata?.name);
+  if (telling === 'ContainerCreating' && own.length > 0) return summarizePulls(own);
   const running = (status?.containerStatuses ?? []).some(({ state }) => state?.running !== undefined);
   if (telling === 'Completed' && running) return 'Running';
   return telling ?? status?.reason ?? status?.phase ?? 'Unknown';

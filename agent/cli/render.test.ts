@@ -46,6 +46,19 @@ for (const [title, one, expected] of [
     assert.equal(podStatus(one), expected);
   });
 
+test('a pod whose image is being pulled tells how far that is', () => {
+  const one = pod([running, waiting('ContainerCreating')]);
+  const pull = (doneBytes: number, name = 'web') => ({
+    ...{ namespace: 'default', pod: name, container: 'c1', image: 'x', layers: [] },
+    transfer: { doneBytes, totalBytes: 1000, unpacking: false },
+  });
+  assert.equal(podStatus(one, [pull(430)]), 'Pulling 43%');
+  assert.equal(podStatus(one, [pull(430), pull(0)]), 'Pulling 21%');
+  assert.equal(podStatus(one, [{ ...pull(0), transfer: { doneBytes: 0, totalBytes: 0, unpacking: false } }]), 'Pulling');
+  assert.equal(podStatus(one, [pull(430, 'other')]), 'ContainerCreating');
+  assert.equal(podStatus(pod([waiting('ErrImagePull')]), [pull(430)]), 'ErrImagePull');
+});
+
 test('podMessage is what is wrong, and nothing when nothing is', () => {
   assert.equal(podMessage(pod([running])), '');
   assert.equal(podMessage(pod([running, waiting('ErrImagePull', 'no registry answers')])), 'no registry answers');

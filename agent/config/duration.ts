@@ -11,3 +11,13 @@ export function parseDurationMs(text: string): number | undefined {
   for (const [, number, unit = ''] of (match[2] ?? '').matchAll(/([\d.]+)(ns|us|µs|ms|s|m|h)/g)) ms += Number(number) * (unitMs[unit] ?? 0);
   return Math.round(match[1] === '-' ? -ms : ms);
 }
+
+/** As Go prints a duration of whole milliseconds: "345ms", "1.234s", "2m3.5s", "1h0m0s". */
+export function renderDurationMs(ms: number): string {
+  if (ms < 1000) return ms <= 0 ? '0s' : `${Math.floor(ms)}ms`;
+  const whole = Math.floor(ms);
+  const minutes = Math.floor(whole / 60_000);
+  const seconds = `${(whole % 60_000) / 1000}s`;
+  if (minutes === 0) return seconds;
+  return minutes < 60 ? `${minutes}m${seconds}` : `${Math.floor(minutes / 60)}h${minutes % 60}m${seconds}`;
+}

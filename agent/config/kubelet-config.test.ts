@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseDurationMs } from './duration.ts';
+import { parseDurationMs, renderDurationMs } from './duration.ts';
 import { parseKubeletConfig, readKubeletConfig, renderConfigProblem } from './kubelet-config.ts';
 import { configObjects } from './schema.ts';
 
@@ -101,4 +101,16 @@ test('durations are read as Go reads them', () => {
     ['1 s', undefined],
   ];
   for (const [text, ms] of rows) assert.equal(parseDurationMs(text), ms, text);
+});
+
+test('durations are written as Go writes them', () => {
+  const rows = [
+    [0, '0s'],
+    [345.6, '345ms'],
+    [1000, '1s'],
+    [1234, '1.234s'],
+    [123_500, '2m3.5s'],
+    [3_600_000, '1h0m0s'],
+  ] as const;
+  for (const [ms, text] of rows) assert.equal(renderDurationMs(ms), text);
 });

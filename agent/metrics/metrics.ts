@@ -9,6 +9,11 @@ export interface PodCounts {
   readonly containers: Readonly<Record<string, number>>;
 }
 
+export interface PullBytes {
+  readonly image: string;
+  readonly transfer: { readonly doneBytes: number; readonly totalBytes: number };
+}
+
 export interface Metrics {
   readonly registry: Registry;
   runtimeOperation(operation: string, seconds: number, failed: boolean): void;
@@ -18,6 +23,8 @@ export interface Metrics {
   containerStarted(): void;
   imageCollected(reason: string): void;
   imagePulled(seconds: number, sizeBytes: number): void;
+  /** Where the pulls that go on are looked up at each scrape. */
+  watchPulls(list: () => readonly PullBytes[]): void;
   close(): void;
 }
 
@@ -141,8 +148,22 @@ export function createMetrics(nodeName: string, count: () => PodCounts): Metrics
     labelNames: ['image_size_in_bytes'],
     registers,
   });
+  let listPulls: () => readonly PullBytes[] = () => [];
+  const pullGauge = (name: string, help: string, field: 'doneBytes' | 'totalBytes') =>
+    new Gauge({
+      ...{ name, help, labelNames: ['image'], registers },
+      collect() {
+        this.reset();
+        for (const { image, transfer } of listPulls()) this.set({ image }, transfer[field]);
+      },
+    });
+  pullGauge('tskubelet_image_pull_received_bytes', 'Bytes that pulls under way have got so far, by image.', 'doneBytes');
+  pullGauge('tskubelet_image_pull_size_bytes', 'Bytes that pulls under way have to get in all, by image.', 'totalBytes');
   return {
     registry,
+    watchPulls: (list) => {
+      listPulls = list;
+    },
     runtimeOperation(type, seconds, failed) {
       operations.inc({ operation_type: type });
       durations.observe({ operation_type: type }, seconds);

@@ -2,6 +2,7 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
 import type { Image } from '../../cri-proto/gen/api.ts';
+import { renderDurationMs } from '../config/duration.ts';
 import type { ImageUser } from './security.ts';
 
 export interface PresentImage {
@@ -24,6 +25,9 @@ const STATUS_TIMEOUT_MS = 120_000;
 
 export interface ImageOptions {
   readonly tell: (reason: string, message: string) => void;
+  /** Goes around the pull, to follow it. */
+  readonly track: <T>(image: string, pull: () => Promise<T>) => Promise<T>;
+  readonly onPulled: (durationMs: number, sizeBytes: number) => void;
   /** Ends a pull whose pod is no longer wanted. */
   readonly signal: AbortSignal;
 }
@@ -31,7 +35,11 @@ export interface ImageOptions {
 /** An image, and when it is pulled anew: what a container and an image volume have in common. */
 export type WantedImage = Pick<V1Container, 'image' | 'imagePullPolicy'>;
 
-export async function ensureImage(cri: CriClient, container: WantedImage, { tell, signal }: ImageOptions): Promise<PresentImage> {
+export async function ensureImage(
+  cri: CriClient,
+  container: WantedImage,
+  { tell, track, onPulled, signal }: ImageOptions,
+): Promise<PresentImage> {
   const reference = container.image ?? '';
   const policy = container.imagePullPolicy ?? 'IfNotPresent';
   if (policy !== 'Always') {
@@ -47,14 +55,17 @@ export async function ensureImage(cri: CriClient, container: WantedImage, { tell
   const startedMs = Date.now();
   let imageRef: string;
   try {
-    ({ imageRef } = await cri.image.pullImage({ image: { image: reference, userSpecifiedImage: reference } }, { signal }));
+    const image = { image: reference, userSpecifiedImage: reference };
+    ({ imageRef } = await track(reference, () => cri.image.pullImage({ image }, { signal })));
   } catch (error) {
     throw pullProblem(reference, error);
   }
-  const seconds = ((Date.now() - startedMs) / 1000).toFixed(3);
+  const durationMs = Date.now() - startedMs;
   const pulled = await inspect(cri, imageRef);
   if (pulled === undefined) throw new ImageProblem('ImageInspectError', `image "${reference}" was pulled as ${imageRef} and is not there`);
-  tell('Pulled', `Successfully pulled image "${reference}" in ${seconds}s. Image size: ${pulled.size} bytes.`);
+  const took = renderDurationMs(durationMs);
+  tell('Pulled', `Successfully pulled image "${reference}" in ${took} (${took} including waiting). Image size: ${pulled.size} bytes.`);
+  onPulled(durationMs, Number(pulled.size));
   return pulled;
 }
 

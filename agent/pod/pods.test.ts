@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CriCallError } from '../../cri-proto/client.ts';
 import { createEventLog } from '../event/events.ts';
+import { ImagePulls } from '../image/pulls.ts';
 import { noPodCgroups } from '../resource/pod-cgroups.ts';
 import type { DesiredPod, SourceUpdate } from '../source/source.ts';
 import { AGENT_NODE, ORIGIN_FILE } from './labels.ts';
@@ -32,11 +33,11 @@ async function openPods(runtime = new FakeRuntime(), root = path.join(base, Stri
   const closing = new AbortController();
   const pods = new Pods({
     node: {
-      ...{ cri: runtime.client, cgroups: noPodCgroups, events, logger: silent, facts: NODE },
+      ...{ cri: runtime.client, cgroups: noPodCgroups, events, logger: silent, facts: NODE, pulls: new ImagePulls(runtime.client) },
       config: { nodeName: NODE.nodeName, hostIps: NODE.hostIps, memoryBytes: 1n << 33n, clusterDomain: 'cluster.local', paths },
       dnsSources: async () => ({ host, clusterServers: ['10.244.0.1'], clusterDomain: 'cluster.local' }),
       observer: new Observer(runtime.client, paths),
-      ...{ onStarted: () => undefined, onSync: () => undefined, onRunning: () => undefined },
+      ...{ onStarted: () => undefined, onPulled: () => undefined, onSync: () => undefined, onRunning: () => undefined },
     },
     expectedSources: ['files'],
     onDesired: () => undefined,

@@ -5,6 +5,7 @@ import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
 import { describeError } from '../error.ts';
 import type { EventLog } from '../event/events.ts';
+import type { ImagePulls } from '../image/pulls.ts';
 import { expandEnv } from '../manifest/expand.ts';
 import type { PodCgroups } from '../resource/pod-cgroups.ts';
 import type { DesiredPod } from '../source/source.ts';
@@ -30,7 +31,9 @@ export interface WalkNode {
   /** What pods may be told for names, as things are now. */
   readonly dnsSources: () => Promise<DnsSources>;
   readonly events: EventLog;
+  readonly pulls: ImagePulls;
   readonly onStarted: (what: 'pod' | 'container') => void;
+  readonly onPulled: (durationMs: number, sizeBytes: number) => void;
   /** Called before each step: crash tests stop the process there. */
   readonly onStep?: (step: string) => void;
 }
@@ -225,12 +228,15 @@ export class Walk {
   async #ensureImage(name: string): Promise<void> {
     const container = this.#container(name);
     const tell = (reason: string, message: string) => this.#event('Normal', reason, message, name);
-    this.#images.set(name, await ensureImage(this.#node.cri, container, { tell, signal: this.#signal }));
+    const { cri, pulls, onPulled } = this.#node;
+    const track = <T>(image: string, pull: () => Promise<T>) => pulls.track({ uid: this.#observed.uid, container: name, image }, pull);
+    const options = { tell, track, onPulled, signal: this.#signal };
+    this.#images.set(name, await ensureImage(cri, container, options));
     const mounted = new Set(container.volumeMounts?.map((mount) => mount.name));
     for (const { name: volume, image } of this.#wanted().pod.spec?.volumes ?? []) {
       if (image === undefined || !mounted.has(volume)) continue;
       const wanted = { image: image.reference ?? '', imagePullPolicy: image.pullPolicy ?? 'IfNotPresent' };
-      const { id } = await ensureImage(this.#node.cri, wanted, { tell, signal: this.#signal });
+      const { id } = await ensureImage(cri, wanted, options);
       this.#imageVolumes.set(volume, id);
     }
   }

@@ -78,7 +78,22 @@ export class PodWorker {
     const { pod } = this.#desired;
     const grace = pod.spec?.terminationGracePeriodSeconds ?? 30;
     const ending = this.#removedAt === undefined ? {} : { deletionTimestamp: this.#removedAt, deletionGracePeriodSeconds: grace };
-    return { ...pod, metadata: { ...pod.metadata, ...ending }, ...(this.#status === undefined ? {} : { status: this.#status }) };
+    return {
+      ...pod,
+      metadata: { ...pod.metadata, ...ending },
+      ...(this.#status === undefined ? {} : { status: this.#withPulls(this.#status) }),
+    };
+  }
+
+  /** How far a pull is changes many times a second: it is added for whoever looks, and no change of the status. */
+  #withPulls(status: V1PodStatus): V1PodStatus {
+    const { pulls } = this.#node;
+    const containerStatuses = (status.containerStatuses ?? []).map((container) => {
+      const { waiting } = container.state ?? {};
+      const message = waiting?.reason === 'ContainerCreating' ? pulls.describe(this.pod.uid, container.name) : undefined;
+      return message === undefined ? container : { ...container, state: { waiting: { ...waiting, message } } };
+    });
+    return { ...status, containerStatuses };
   }
 
   /** The manifest, new or changed. A pod that is being removed stays so: the next worker takes it up. */

@@ -9,6 +9,7 @@
 //   GET    /version                                         {version, node, runtime{name, version}}
 //   GET    /problems                                        [{severity, file, document, line?, fieldPath?, message, text}]
 //   GET    /events                                          [{type, reason, message, namespace?, pod?, container?, time}], oldest first
+//   GET    /imagePulls                                      pulls under way: [{namespace, pod, container, image, transfer, layers[]}]
 //   GET    /explain/{namespace}/{pod}                       ?container; {sandbox{info, program}, containers[{name, id, info, program}]}
 //   POST   /run                                             ?file; manifest → one RunEvent per line (run.ts); closing it removes the pods
 //   DELETE /run/{id}                                        ends a run; answers when nothing of its pods is left
@@ -19,6 +20,7 @@
 //          /portForward/{namespace}/{pod}                   ?port=… (for WebSocket: one pair of channels each)
 import type { CriClient } from '../../cri-proto/client.ts';
 import type { EventLog } from '../event/events.ts';
+import type { ImagePulls } from '../image/pulls.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { NodePaths } from '../pod/paths.ts';
 import type { Pods } from '../pod/pods.ts';
@@ -37,6 +39,7 @@ export interface Served {
   readonly cri: CriClient;
   readonly metrics: Metrics;
   readonly events: EventLog;
+  readonly pulls: ImagePulls;
   readonly paths: NodePaths;
   readonly runs: ReadonlyMap<string, Run>;
   readonly startRun: (text: string, file: string, onEvent: (event: RunEvent) => void) => Run;
@@ -80,6 +83,7 @@ export function socketRoutes(served: Served): readonly Route[] {
     { method: 'GET', path: '/version', serve: ({ response }) => sendJson(response, { version, node: nodeName, runtime }) },
     { method: 'GET', path: '/problems', serve: ({ response }) => sendJson(response, renderProblems(pods)) },
     { method: 'GET', path: '/events', serve: ({ response }) => sendJson(response, renderEvents(served.events)) },
+    { method: 'GET', path: '/imagePulls', serve: ({ response }) => sendJson(response, renderPulls(served)) },
     { method: 'GET', path: '/explain/{namespace}/{pod}', serve: (exchange) => serveExplain(exchange, pods, cri) },
     { method: 'POST', path: '/run', serve: (exchange) => serveRun(exchange, served) },
     { method: 'DELETE', path: '/run/{id}', serve: (exchange) => serveRemove(exchange, served) },
@@ -99,6 +103,13 @@ function renderEvents(events: EventLog) {
     ...(pod === undefined ? {} : { namespace: pod.namespace, pod: pod.name }),
     time: new Date(atMs).toISOString(),
   }));
+}
+
+function renderPulls({ pulls, pods }: Served) {
+  return pulls.list().flatMap(({ uid, startedMs, ...pull }) => {
+    const { namespace, name: pod } = pods.worker(uid)?.pod ?? {};
+    return pod === undefined ? [] : [{ namespace, pod, ...pull, startedAt: new Date(startedMs) }];
+  });
 }
 
 async function serveRun({ request, response, query, signal }: Exchange, served: Served): Promise<void> {
