@@ -1,10 +1,9 @@
 // Owns copying a directory tree by hard links: a layer on a filesystem that refuses overlayfs' whiteouts starts as what lies below it.
 // Its files are shared with the layer below and are safe to share: unpacking replaces files and never writes into one.
 import fs from 'node:fs';
-import { getXattr, setXattr } from '../linux/xattr.ts';
+import { setTimes } from '../linux/file-maker.ts';
+import { getXattr, listXattrs, setXattr } from '../linux/xattr.ts';
 import { createLayerTree, joinPath, type LayerTree } from './layer-tree.ts';
-
-const keptXattrs = ['security.capability', 'system.posix_acl_access', 'system.posix_acl_default'];
 
 /** Makes `target` (an existing empty directory) a copy of `base`; gives its directories and links. */
 export function cloneTree(base: string, target: string): LayerTree {
@@ -29,14 +28,25 @@ export function cloneTree(base: string, target: string): LayerTree {
   return tree;
 }
 
-/** Owner, mode, access lists and times of a directory, for another one. */
+/** Owner, mode, extended attributes and time of a directory, for another one. */
 export function copyDirectoryAttributes(from: Buffer, to: Buffer): void {
-  const { uid, gid, mode, mtime } = fs.lstatSync(from);
-  fs.lchownSync(to, uid, gid);
-  fs.chmodSync(to, mode & 0o7777);
-  for (const name of keptXattrs) {
-    const value = getXattr(from, name);
+  const { uid, gid, mode, mtimeNs } = fs.lstatSync(from, { bigint: true });
+  fs.lchownSync(to, Number(uid), Number(gid));
+  fs.chmodSync(to, Number(mode & 0o7777n));
+  copyXattrs(from, to);
+  setTimes(to, timesOf(mtimeNs));
+}
+
+/** All but overlayfs' own: those speak of one layer. */
+export function copyXattrs(from: Buffer, to: Buffer): void {
+  for (const name of listXattrs(from)) {
+    const value = /^(trusted|user)\.overlay\./.test(name) ? undefined : getXattr(from, name);
     if (value !== undefined) setXattr(to, name, value);
   }
-  fs.utimesSync(to, mtime, mtime);
+}
+
+/** Nanoseconds since 1970 as whole seconds, rounded down, and the rest. */
+export function timesOf(mtimeNs: bigint): { mtimeSeconds: number; mtimeNanoseconds: number } {
+  const rest = ((mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n;
+  return { mtimeSeconds: Number((mtimeNs - rest) / 1_000_000_000n), mtimeNanoseconds: Number(rest) };
 }

@@ -111,7 +111,7 @@ export async function makeHostLayer(root: string, steps: readonly HostStep[]): P
   }
   // At the end and not by mkdir(2), whose modes the umask cuts.
   for (const [target, mode] of modes) await fs.promises.chmod(target, mode);
-  return { ...total, impliedDirectories: [] };
+  return { ...total, impliedDirectories: [], lowerLinks: [] };
 }
 
 /** Shares a host file's blocks (reflink), or the file itself when it is large and readable for all, or copies it. Gives its size. */

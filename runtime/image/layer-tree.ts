@@ -66,6 +66,20 @@ export function resolveDirectory(tree: LayerTree, components: readonly string[],
   return current;
 }
 
+/** The same without making anything: undefined when a directory on the way is not there. */
+export function findDirectory(tree: LayerTree, components: readonly string[]): string | undefined {
+  try {
+    return resolveDirectory(tree, components, (path) => {
+      throw new Absent(path);
+    });
+  } catch (error) {
+    if (error instanceof Absent) return undefined;
+    throw error;
+  }
+}
+
+class Absent extends Error {}
+
 /** Forgets a path and everything below it. */
 export function forget(tree: LayerTree, path: string): void {
   tree.links.delete(path);

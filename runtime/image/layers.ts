@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { readJsonFile, writeJsonFile } from '../state/json-file.ts';
-import { copyDirectoryAttributes } from './clone-tree.ts';
+import type { Completed } from './complete-layer.ts';
 import { readdirIfThere } from './content.ts';
 import type { Unpacked } from './unpack.ts';
 
@@ -44,7 +44,10 @@ function nameOf(chainId: string): string {
   return chainId.slice(chainId.indexOf(':') + 1).slice(0, 24);
 }
 
-export function createLayerStore(dir: string, ingestDir: string, bootId: string): LayerStore {
+/** Gives a layer what it takes from the directories of the layers below, topmost first. */
+export type CompleteLayer = (fsDir: string, unpacked: Unpacked, lowerDirs: readonly string[]) => Promise<Completed>;
+
+export function createLayerStore(dir: string, ingestDir: string, bootId: string, complete: CompleteLayer): LayerStore {
   const making = new Map<string, Promise<void>>();
   const leases = new Map<string, number>();
   const known = new Map<string, LayerRecord>();
@@ -73,8 +76,8 @@ export function createLayerStore(dir: string, ingestDir: string, bootId: string)
       await fs.promises.mkdir(fsDir, { recursive: true, mode: 0o755 });
       const unpacked = await make(fsDir, below);
       await below();
-      await inheritAttributes(fsDir, unpacked.impliedDirectories, chain.slice(0, index).map(fsOf).reverse());
-      const { sizeBytes, inodes } = unpacked;
+      const added = await complete(fsDir, unpacked, chain.slice(0, index).map(fsOf).reverse());
+      const [sizeBytes, inodes] = [unpacked.sizeBytes + added.sizeBytes, unpacked.inodes + added.inodes];
       writeJsonFile(path.join(temporary, 'layer.json'), { chainId, sizeBytes, inodes, boot: bootId } satisfies LayerRecord);
       await fs.promises.mkdir(dir, { recursive: true, mode: 0o711 });
       if (fs.existsSync(home(chainId))) await removeLayer(nameOf(chainId));
@@ -153,18 +156,4 @@ export function createLayerStore(dir: string, ingestDir: string, bootId: string)
       return empty;
     },
   };
-}
-
-/** Gives directories that a layer only implied the attributes that they have in the topmost layer below. */
-async function inheritAttributes(fsDir: string, directories: readonly string[], lower: readonly string[]): Promise<void> {
-  for (const [i, directory] of directories.entries()) {
-    const relative = Buffer.from(`/${directory}`, 'latin1');
-    const found = lower.map((layer) => Buffer.concat([Buffer.from(layer), relative])).find(isDirectory);
-    if (found !== undefined) copyDirectoryAttributes(found, Buffer.concat([Buffer.from(fsDir), relative]));
-    if (i % 64 === 63) await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-function isDirectory(file: Buffer): boolean {
-  return fs.lstatSync(file, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }

@@ -44,8 +44,12 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   // Containers and images bring setuid programs: no user of the host may find a way to them (CVE-2021-41103).
   await fs.promises.chmod(dir, 0o700);
   const content = createContentStore(path.join(dir, 'content'));
-  const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId());
   const pool = createUnpackPool();
+  const layers = createLayerStore(path.join(dir, 'layers'), ingestDir, bootId(), async (target, unpacked, lowerDirs) => {
+    const { impliedDirectories, lowerLinks } = unpacked;
+    if (impliedDirectories.length === 0 && lowerLinks.length === 0) return { sizeBytes: 0, inodes: 0 };
+    return pool.complete({ target, impliedDirectories, lowerLinks, lowerDirs });
+  });
   const downloads = createDownloads(path.join(dir, 'downloads'), ingestDir);
   const index = openImageIndex(
     path.join(dir, 'index.json'),
@@ -62,7 +66,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const removedHosts = new Set<string>();
   let probed: OverlaySupport | undefined;
   const support = (): OverlaySupport => (probed ??= probeOverlay(dir));
-  const snapshots = createSnapshotStore(dir, runDir, logger, support);
+  const snapshots = createSnapshotStore(dir, runDir, { logger, support, measure: pool.measure });
 
   const parts: ImageParts = {
     ingestDir,

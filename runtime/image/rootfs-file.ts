@@ -6,13 +6,13 @@ import { getXattr } from '../linux/xattr.ts';
 
 const LINK_LIMIT = 40;
 
-type Seen =
+export type Seen =
   | { readonly kind: 'absent' }
   | { readonly kind: 'directory'; readonly dirs: readonly string[] }
   | { readonly kind: 'other'; readonly file: string };
 
 /** What overlayfs shows for `name` in the merged directory whose parts are `dirs`, topmost first. */
-function look(dirs: readonly string[], name: string): Seen {
+export function look(dirs: readonly string[], name: string): Seen {
   const merged: string[] = [];
   for (const dir of dirs) {
     const file = path.join(dir, name);

@@ -9,7 +9,7 @@ import { readJsonFile, writeJsonFile } from '../state/json-file.ts';
 import { readdirIfThere } from './content.ts';
 import { type OverlaySupport, probeOverlay } from './overlay-probe.ts';
 import type { Snapshot } from './store.ts';
-import { measureTree, type TreeUsage } from './usage.ts';
+import { measureSmallTree, type TreeUsage } from './usage.ts';
 
 const UMOUNT_NOFOLLOW = 8;
 
@@ -40,7 +40,14 @@ export interface SnapshotStore {
   usedChains(): Iterable<string>;
 }
 
-export function createSnapshotStore(dir: string, runDir: string, logger: Logger, support: () => OverlaySupport): SnapshotStore {
+export interface SnapshotTools {
+  readonly logger: Logger;
+  support(): OverlaySupport;
+  /** Measures a tree of any size elsewhere. */
+  measure(root: string): Promise<TreeUsage>;
+}
+
+export function createSnapshotStore(dir: string, runDir: string, { logger, support, measure }: SnapshotTools): SnapshotStore {
   // The records stay on disk even where the files are on a tmpfs: they name the owner before anything is made.
   const records = path.join(dir, 'snapshots');
   const tmpfs = path.join(runDir, 'snapshots');
@@ -129,7 +136,11 @@ export function createSnapshotStore(dir: string, runDir: string, logger: Logger,
       known.delete(containerId);
       if (upperRoot === tmpfs && (await readdirIfThere(tmpfs)).length === 0) unmountTmpfs();
     },
-    usage: async (containerId) => measureTree(path.join(home(containerId), 'fs')),
+    usage: async (containerId) => {
+      const upper = path.join(home(containerId), 'fs');
+      // Most containers write next to nothing: no thread is worth that.
+      return (await measureSmallTree(upper)) ?? measure(upper);
+    },
     ids,
     record: (containerId) => known.get(containerId),
     records: () => known.values(),

@@ -3,9 +3,11 @@
 import os from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { BlobProgress } from './blob-feed.ts';
+import type { Completed, CompleteJob } from './complete-layer.ts';
 import type { Unpacked } from './unpack.ts';
-import type { UnpackAnswer, UnpackMessage } from './unpack.worker.ts';
+import type { Task, Tasks, UnpackAnswer, UnpackMessage } from './unpack.worker.ts';
 import type { UnpackJob } from './unpack-job.ts';
+import type { TreeUsage } from './usage.ts';
 
 const IDLE_MS = 5_000;
 /** Of archives that are there whole. Those that are still coming are few anyway, and must not keep these waiting. */
@@ -20,6 +22,10 @@ export interface UnpackOptions {
 export interface UnpackPool {
   /** Unpacks in a worker. When it has rejected, after an abort too, nothing writes into the target any more. */
   run(job: UnpackJob, options?: UnpackOptions): Promise<Unpacked>;
+  /** Gives an unpacked layer what it takes from those below. */
+  complete(job: CompleteJob): Promise<Completed>;
+  /** Measures a directory tree. */
+  measure(root: string): Promise<TreeUsage>;
   close(): Promise<void>;
 }
 
@@ -70,7 +76,11 @@ export function createUnpackPool(limit = Math.min(4, Math.max(2, os.availablePar
     crew.timer.unref();
   }
 
-  async function work(job: UnpackJob, { signal, progress }: UnpackOptions): Promise<Unpacked> {
+  async function work<Kind extends keyof Tasks>(
+    kind: Kind,
+    job: Tasks[Kind]['job'],
+    { signal, progress }: UnpackOptions = {},
+  ): Promise<Tasks[Kind]['result']> {
     signal?.throwIfAborted();
     const crew = choose();
     const id = nextId++;
@@ -88,9 +98,9 @@ export function createUnpackPool(limit = Math.min(4, Math.max(2, os.availablePar
     });
     signal?.addEventListener('abort', abort);
     try {
-      tell({ id, job, arrivedBytes: progress?.arrivedBytes ?? Number.POSITIVE_INFINITY });
+      tell({ id, task: { kind, job } as Task, arrivedBytes: progress?.arrivedBytes ?? Number.POSITIVE_INFINITY });
       const answer = await answered.promise;
-      if ('unpacked' in answer) return answer.unpacked;
+      if ('result' in answer) return answer.result as Tasks[Kind]['result'];
       signal?.throwIfAborted();
       throw Object.assign(new Error(answer.message), answer.code === undefined ? {} : { code: answer.code });
     } finally {
@@ -104,16 +114,18 @@ export function createUnpackPool(limit = Math.min(4, Math.max(2, os.availablePar
 
   return {
     run: async (job, options = {}) => {
-      if (options.progress !== undefined) return work(job, options);
+      if (options.progress !== undefined) return work('unpack', job, options);
       while (wholeAtOnce >= WHOLE_AT_ONCE) await new Promise<void>((resolve) => waiting.push(resolve));
       wholeAtOnce++;
       try {
-        return await work(job, options);
+        return await work('unpack', job, options);
       } finally {
         wholeAtOnce--;
         waiting.shift()?.();
       }
     },
+    complete: (job) => work('complete', job),
+    measure: (root) => work('measure', root),
     close: async () => {
       await Promise.all([...crews].map(({ worker }) => worker.terminate()));
     },

@@ -6,7 +6,8 @@ import { hasCode } from '../linux/errno.ts';
 import { makeFile, setFileTimes, setTimes } from '../linux/file-maker.ts';
 import { encodeDevice, makeNode, S_IFBLK, S_IFCHR, S_IFIFO } from '../linux/mknod.ts';
 import { setXattr } from '../linux/xattr.ts';
-import { cleanPath, createLayerTree, forget, joinPath, type LayerTree, resolveDirectory } from './layer-tree.ts';
+import type { LowerLink } from './complete-layer.ts';
+import { cleanPath, createLayerTree, findDirectory, forget, joinPath, type LayerTree, resolveDirectory } from './layer-tree.ts';
 import type { TarEntry } from './tar-header.ts';
 import type { TarSink } from './tar-reader.ts';
 
@@ -26,6 +27,8 @@ export interface Unpacked {
   readonly inodes: number;
   /** Directories that the archive needed but did not describe. They take the attributes of the layers below. */
   readonly impliedDirectories: readonly string[];
+  /** Hard links to what only a layer below can have; made once those are there. */
+  readonly lowerLinks: readonly LowerLink[];
 }
 
 export interface Unpacker extends TarSink {
@@ -48,7 +51,10 @@ export function createUnpacker(
   const rootBytes = Buffer.from(`${root}/`);
   const made = new Set<string>();
   const whitedOut = new Set<string>();
-  const implied = new Set<string>();
+  // The root is there before the archive says anything of it.
+  const implied = new Set<string>(['']);
+  /** Path to what it is a link to. */
+  const lowerLinks = new Map<string, string>();
   const times = new Map<string, TarEntry>();
   let entries = 0;
   let bytes = 0;
@@ -81,6 +87,8 @@ export function createUnpacker(
     forget(tree, path);
     whitedOut.delete(path);
     times.delete(path);
+    lowerLinks.delete(path);
+    for (const link of lowerLinks.keys()) if (link.startsWith(`${path}/`)) lowerLinks.delete(link);
   }
 
   /** Makes something at `path`, in place of what an earlier entry or layer has put there. */
@@ -93,6 +101,7 @@ export function createUnpacker(
       make(at(path));
     }
     made.add(path);
+    lowerLinks.delete(path);
     inodes++;
   }
 
@@ -139,24 +148,28 @@ export function createUnpacker(
   function hardlink(path: string, entry: TarEntry): void {
     const target = cleanPath(entry.linkName);
     const name = target.pop();
-    const absent = (): never => {
-      throw new Error(`it is a hard link to ${quote(entry.linkName)}, which the layer does not have`);
-    };
-    if (name === undefined) absent();
-    const source = joinPath(resolveDirectory(tree, target, absent), name ?? '');
+    const absent = () => new Error(`it is a hard link to ${quote(entry.linkName)}, which the layer does not have`);
+    if (name === undefined) throw absent();
+    const parent = findDirectory(tree, target);
+    const source = joinPath(parent ?? target.join('/'), name);
     if (source === path) return;
     if (tree.directories.has(source)) throw new Error(`it is a hard link to the directory ${quote(source)}`);
-    if (whitedOut.has(source)) absent();
-    try {
-      place(path, (to) => fs.linkSync(at(source), to));
-    } catch (error) {
-      if (hasCode(error, 'ENOENT')) absent();
-      throw error;
+    if (whitedOut.has(source)) throw absent();
+    if (parent === undefined || lowerLinks.has(source) || !exists(source)) {
+      // With `apply` the layers below are in the directory already.
+      if (whiteouts !== 'overlay') throw absent();
+      if (exists(path)) remove(path);
+      lowerLinks.set(path, lowerLinks.get(source) ?? source);
+      made.add(path);
+      return;
     }
+    place(path, (to) => fs.linkSync(at(source), to));
     inodes--;
     const link = tree.links.get(source);
     if (link !== undefined) tree.links.set(path, link);
   }
+
+  const exists = (path: string): boolean => fs.lstatSync(at(path), { throwIfNoEntry: false }) !== undefined;
 
   function makeOpaque(path: string): void {
     if (whiteouts === 'overlay') setXattr(at(path), 'trusted.overlay.opaque', Buffer.from('y'));
@@ -282,7 +295,12 @@ export function createUnpacker(
     finish() {
       // Last, because making an entry changes the time of its directory.
       for (const [path, entry] of times) setTimes(at(path === '' ? '.' : path), entry);
-      return { sizeBytes: bytes, inodes, impliedDirectories: [...implied] };
+      return {
+        sizeBytes: bytes,
+        inodes,
+        impliedDirectories: [...implied],
+        lowerLinks: [...lowerLinks].map(([path, source]) => ({ path, source })),
+      };
     },
     abandon() {
       if (file !== undefined) fs.closeSync(file.fd);
