@@ -97,6 +97,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       nodeName,
       hostIps: host.hostIps,
       memoryBytes: host.memoryBytes,
+      mapsTmpfs: host.mapsTmpfs,
       clusterDomain: options.dns.clusterDomain,
       paths,
     };

@@ -107,6 +107,17 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       await removed(pod.id);
     });
 
+    // Without cgroup2 orphans that left their session were found nowhere.
+    test('an exec that times out ends with its orphans too', async () => {
+      const pod = await sandbox('orphans');
+      const id = await startIn(node.cri, pod.id, pod.config, { metadata: { name: 'main' }, command: ['sleep', '1000'] });
+      const cmd = ['sh', '-c', '(setsid sh -c "sleep 777 & sleep 778" &); exec sleep 779'];
+      await assert.rejects(node.cri.runtime.execSync({ containerId: id, cmd, timeout: 1n }), { code: 'DEADLINE_EXCEEDED' });
+      const left = (await execIn(node.cri, id, ['ps', '-o', 'args'])).stdout.split('\n').filter((line) => line.startsWith('sleep'));
+      assert.deepEqual(left, ['sleep 1000']);
+      await removed(pod.id);
+    });
+
     test('a seccomp profile of a file holds, with conditions on arguments', async () => {
       const pod = await sandbox('localhost');
       const profile = path.join(node.dir, 'no-chmod.json');

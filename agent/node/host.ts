@@ -7,6 +7,14 @@ export interface HostFacts {
   /** The address of the interface that the default route leaves by, first. */
   readonly hostIps: readonly string[];
   readonly memoryBytes: bigint;
+  /** Owners in a tmpfs can be mapped. */
+  readonly mapsTmpfs: boolean;
+}
+
+/** Since Linux 6.3. `release`: "6.1.0-13-amd64". */
+export function canMapTmpfs(release: string): boolean {
+  const [major = 0, minor = 0] = release.split('.').map((part) => Number.parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 3);
 }
 
 /** The interface of the default IPv4 route: /proc/net/route has destination and mask in hex. */
@@ -43,5 +51,6 @@ export async function readHost(): Promise<HostFacts> {
   return {
     hostIps: chooseHostIps(os.networkInterfaces(), parseDefaultInterface(routes)),
     memoryBytes: BigInt(os.totalmem()),
+    mapsTmpfs: canMapTmpfs(os.release()),
   };
 }

@@ -14,6 +14,7 @@ const node: ConfigNode = {
   nodeName: 'n1',
   hostIps: ['192.0.2.10'],
   memoryBytes: 8n << 30n,
+  mapsTmpfs: true,
   clusterDomain: 'cluster.local',
   paths: { podsDir: '/var/lib/tskubelet/pods', logDir: '/var/log/pods' },
 };

@@ -13,6 +13,7 @@ import {
 import { expandEnv, expandWords } from '../manifest/expand.ts';
 import { planContainerResources } from '../resource/container-resources.ts';
 import type { DesiredPod } from '../source/source.ts';
+import { isTmpfs } from '../volume/plan.ts';
 import { planSubPaths, subPathOf } from '../volume/sub-path.ts';
 import { type DnsSources, planDns } from './dns.ts';
 import { computeKernelHostname } from './hosts.ts';
@@ -26,6 +27,8 @@ export interface ConfigNode {
   readonly nodeName: string;
   readonly hostIps: readonly string[];
   readonly memoryBytes: bigint;
+  /** Owners in a tmpfs can be mapped. */
+  readonly mapsTmpfs: boolean;
   /** cluster.local */
   readonly clusterDomain: string;
   readonly paths: NodePaths;
@@ -173,7 +176,9 @@ function planMounts(
   if (!mounts.some(({ containerPath }) => containerPath === '/etc/hosts'))
     mounts.push({ containerPath: '/etc/hosts', hostPath: hostsPath(node.paths, podNames(desired.pod).uid) });
   if (users === undefined) return mounts;
-  // What the container's root writes is root's on the host too: a volume may go from pod to pod.
+  // What the container's root writes is root's on the host too: a volume may go from pod to pod. A tmpfs goes with its pod: where its owners
+  // cannot be mapped it belongs to the pod's root.
   const mappings = { uidMappings: renderMappings(users), gidMappings: renderMappings(users) };
-  return mounts.map((mount) => ({ ...mount, ...mappings }));
+  const asIs = new Set(node.mapsTmpfs ? [] : (desired.pod.spec?.volumes ?? []).filter(isTmpfs).map(({ name }) => name));
+  return mounts.map((mount, index) => (asIs.has(container.volumeMounts?.[index]?.name ?? '') ? mount : { ...mount, ...mappings }));
 }

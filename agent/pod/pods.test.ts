@@ -34,7 +34,14 @@ async function openPods(runtime = new FakeRuntime(), root = path.join(base, Stri
   const pods = new Pods({
     node: {
       ...{ cri: runtime.client, cgroups: noPodCgroups, events, logger: silent, facts: NODE, pulls: new ImagePulls(runtime.client) },
-      config: { nodeName: NODE.nodeName, hostIps: NODE.hostIps, memoryBytes: 1n << 33n, clusterDomain: 'cluster.local', paths },
+      config: {
+        nodeName: NODE.nodeName,
+        hostIps: NODE.hostIps,
+        memoryBytes: 1n << 33n,
+        mapsTmpfs: true,
+        clusterDomain: 'cluster.local',
+        paths,
+      },
       dnsSources: async () => ({ host, clusterServers: ['10.244.0.1'], clusterDomain: 'cluster.local' }),
       observer: new Observer(runtime.client, paths),
       ...{ onStarted: () => undefined, onPulled: () => undefined, onSync: () => undefined, onRunning: () => undefined },

@@ -165,7 +165,8 @@ export class Walk {
     const { pod } = this.#wanted();
     await fs.mkdir(podDir(this.#paths, this.#observed.uid), { recursive: true, mode: 0o750 });
     await this.#node.cgroups.ensure(pod);
-    await ensureVolumes(planVolumes(pod, this.#paths));
+    const users = this.#users();
+    await ensureVolumes(planVolumes(pod, this.#paths, this.#node.config.mapsTmpfs ? undefined : users?.hostId));
   }
 
   async #sandboxConfig(attempt: number) {

@@ -34,10 +34,16 @@ async function realPath(directory: string): Promise<string> {
   }
 }
 
+export interface TmpfsOptions {
+  readonly sizeBytes: bigint | undefined;
+  /** User and group of its root directory; the host's root unless said otherwise. */
+  readonly owner?: number;
+}
+
 /** Idempotent: a directory that is a mount point already stays as it is. */
-export async function ensureTmpfs(directory: string, sizeBytes: bigint | undefined): Promise<void> {
+export async function ensureTmpfs(directory: string, { sizeBytes, owner = 0 }: TmpfsOptions): Promise<void> {
   if ((await mountPointsBelow(directory)).includes(await realPath(directory))) return;
-  const options = ['mode=0777', ...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`])];
+  const options = ['mode=0777', `uid=${owner}`, `gid=${owner}`, ...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`])];
   try {
     // Secrets that a pod keeps in memory shall not end on the disk; Linux 6.4 has the option.
     mountTmpfs(directory, [...options, 'noswap']);

@@ -1,18 +1,28 @@
 // Owns which volumes a pod has and where they are on the host. Pure; volumes.ts makes them.
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1Pod, V1Volume } from '@kubernetes/client-node';
 import { toBytes } from '../manifest/quantity.ts';
 import { type NodePaths, volumePath } from '../pod/paths.ts';
 import { sumResources } from '../resource/qos.ts';
 
 export type PlannedVolume =
   | { readonly kind: 'directory'; readonly name: string; readonly hostPath: string }
-  | { readonly kind: 'tmpfs'; readonly name: string; readonly hostPath: string; readonly sizeBytes: bigint | undefined }
+  | {
+      readonly kind: 'tmpfs';
+      readonly name: string;
+      readonly hostPath: string;
+      readonly sizeBytes: bigint | undefined;
+      readonly owner?: number;
+    }
   | { readonly kind: 'hostPath'; readonly name: string; readonly hostPath: string; readonly type: string };
 
 const EMPTY_DIR = 'kubernetes.io/empty-dir';
 
-/** Volumes of other kinds do not get here: the manifest that mounts one is refused. */
-export function planVolumes(pod: V1Pod, paths: NodePaths): readonly PlannedVolume[] {
+export function isTmpfs({ emptyDir }: V1Volume): boolean {
+  return emptyDir?.medium === 'Memory';
+}
+
+/** `tmpfsOwner`: the host's number of the pod's root, where that is not 0 and owners in a tmpfs cannot be mapped. Volumes of other kinds do not get here: the manifest that mounts one is refused. */
+export function planVolumes(pod: V1Pod, paths: NodePaths, tmpfsOwner?: number): readonly PlannedVolume[] {
   const uid = pod.metadata?.uid ?? '';
   return (pod.spec?.volumes ?? []).flatMap((volume): PlannedVolume[] => {
     const { name } = volume;
@@ -20,8 +30,9 @@ export function planVolumes(pod: V1Pod, paths: NodePaths): readonly PlannedVolum
       return [{ kind: 'hostPath', name, hostPath: volume.hostPath.path, type: volume.hostPath.type ?? '' }];
     if (volume.emptyDir === undefined) return [];
     const hostPath = volumePath(paths, uid, EMPTY_DIR, name);
-    if (volume.emptyDir.medium !== 'Memory') return [{ kind: 'directory', name, hostPath }];
-    return [{ kind: 'tmpfs', name, hostPath, sizeBytes: tmpfsSize(pod, volume.emptyDir.sizeLimit) }];
+    if (!isTmpfs(volume)) return [{ kind: 'directory', name, hostPath }];
+    const sizeBytes = tmpfsSize(pod, volume.emptyDir.sizeLimit);
+    return [{ kind: 'tmpfs', name, hostPath, sizeBytes, ...(tmpfsOwner === undefined ? {} : { owner: tmpfsOwner }) }];
   });
 }
 

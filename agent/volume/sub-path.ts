@@ -109,7 +109,7 @@ function unmountAll(hostPath: string): void {
 const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
 const [ENOENT, ELOOP, EXDEV, ENOTDIR] = [-2, -40, -18, -20];
 
-/** A descriptor for what is there; directories that are missing are made, with the mode of the volume. */
+/** A descriptor for what is there; directories that are missing are made, with the owner and mode of the volume. */
 function openSubPath(volumePath: string, subPath: string): number {
   const volume = syscall('openat', AT_FDCWD, volumePath, O_PATH | O_CLOEXEC, 0);
   try {
@@ -125,7 +125,7 @@ function openSubPath(volumePath: string, subPath: string): number {
 }
 
 function makeDirectories(volume: number, subPath: string): void {
-  const mode = fs.fstatSync(volume).mode & 0o7777;
+  const like = fs.fstatSync(volume);
   const flags = fs.constants.O_RDONLY | fs.constants.O_DIRECTORY | O_CLOEXEC;
   const parts = subPath.split('/').filter((part) => part !== '' && part !== '.');
   let parent = checked(openat2(volume, '.', { flags, resolve: RESOLVE }), '.');
@@ -133,7 +133,7 @@ function makeDirectories(volume: number, subPath: string): void {
     for (const [depth, part] of parts.entries()) {
       const at = parts.slice(0, depth + 1).join('/');
       let next = openat2(volume, at, { flags, resolve: RESOLVE });
-      if (next === ENOENT) next = makeDirectory(parent, part, mode);
+      if (next === ENOENT) next = makeDirectory(parent, part, like);
       fs.closeSync(parent);
       parent = -1;
       parent = checked(next, at);
@@ -143,8 +143,8 @@ function makeDirectories(volume: number, subPath: string): void {
   }
 }
 
-/** The mode is set on what was made, by descriptor: a link that came in between is not followed. */
-function makeDirectory(parent: number, name: string, mode: number): number {
+/** Owner and mode are set on what was made, by descriptor: a link that came in between is not followed. */
+function makeDirectory(parent: number, name: string, { uid, gid, mode }: fs.Stats): number {
   try {
     syscall('mkdirat', parent, name, 0o700);
   } catch (error) {
@@ -153,7 +153,9 @@ function makeDirectory(parent: number, name: string, mode: number): number {
   }
   const flags = fs.constants.O_RDONLY | fs.constants.O_DIRECTORY | fs.constants.O_NOFOLLOW | O_CLOEXEC;
   const made = openat2(parent, name, { flags, resolve: RESOLVE });
-  if (made >= 0) fs.fchmodSync(made, mode);
+  if (made < 0) return made;
+  fs.fchownSync(made, uid, gid);
+  fs.fchmodSync(made, mode & 0o7777);
   return made;
 }
 

@@ -22,7 +22,7 @@ async function ensureVolume(volume: PlannedVolume): Promise<void> {
   await fs.mkdir(volume.hostPath, { recursive: true, mode: 0o750 });
   // Any user of the pod may write; the directories above stay closed, and mkdir's mode would be cut by the umask.
   await fs.chmod(volume.hostPath, 0o777);
-  if (volume.kind === 'tmpfs') await ensureTmpfs(volume.hostPath, volume.sizeBytes);
+  if (volume.kind === 'tmpfs') await ensureTmpfs(volume.hostPath, volume);
 }
 
 /** Removes a directory with all in it, but never what is mounted there: a mount that cannot be undone is an error. */

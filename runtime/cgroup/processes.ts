@@ -42,6 +42,19 @@ export async function killCgroup(cgroup: Cgroup): Promise<void> {
   await killEach(cgroup);
 }
 
+/** The same for one directory of whichever version. */
+export async function killDirectory(directory: string): Promise<void> {
+  try {
+    // Not to be created: v1 has no such file.
+    await fs.promises.writeFile(path.join(directory, 'cgroup.kill'), '1', { flag: 'r+' });
+  } catch (error) {
+    if (hasCode(error, 'ENODEV')) return;
+    if (!hasCode(error, 'ENOENT', 'EACCES')) throw new Error(`kill cgroup ${directory}`, { cause: error });
+    const freezer = fs.existsSync(path.join(directory, 'freezer.state'));
+    await killEach({ path: directory, unifiedDir: undefined, v1Dirs: { [freezer ? 'freezer' : 'v1']: directory } });
+  }
+}
+
 // Without cgroup.kill: the freezer, where there is one, keeps them from forking; else signal until none is left.
 async function killEach(cgroup: Cgroup): Promise<void> {
   const freezer = cgroup.v1Dirs.freezer;

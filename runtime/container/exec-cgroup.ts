@@ -1,14 +1,19 @@
-// Owns the cgroup of an exec session: a cgroup2 directory below the container's for it alone, so that all that it started can be killed at
-// once. No controller is enabled in it. While the session is open a file in the container's run directory names it: what is found there
-// by another daemon was cut off, and is ended.
+// Owns the cgroup of an exec session: a directory below the container's for it alone, so that all that it started can be killed at once. In
+// cgroup2 where that is mounted, else in one of the hierarchies of v1. No controller is enabled in it. While the session is open a file in
+// the container's run directory names it: what is found there by another daemon was cut off, and is ended.
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { procsFiles } from '../cgroup/apply.ts';
+import type { Cgroup } from '../cgroup/cgroup.ts';
+import { killDirectory } from '../cgroup/processes.ts';
 import { hasCode } from '../linux/errno.ts';
-import { killCgroup } from '../process/process-tree.ts';
+import type { CgroupPlacement } from '../program/spec.ts';
 
 export interface SessionCgroup {
-  readonly cgroup: string;
+  readonly directory: string;
+  /** Where the session's first process goes: there, and where the container's processes are. */
+  readonly placement: CgroupPlacement;
   /** After the session. What a command left running that nobody killed stays, and goes with the container. */
   remove(options: { readonly killed: boolean }): Promise<void>;
 }
@@ -20,29 +25,44 @@ const POLL_MS = 10;
 
 let sessions = 0;
 
-/** Undefined without cgroup2. */
-export function makeSessionCgroup(runDir: string, parent: string | undefined): SessionCgroup | undefined {
+/** Undefined without cgroups. */
+export function makeSessionCgroup(runDir: string, container: Cgroup): SessionCgroup | undefined {
+  const parent = chooseParent(container);
   if (parent === undefined) return undefined;
   // Unlike any of an earlier daemon's, whose leftovers may still be there.
   const name = `${PREFIX}${process.pid}-${Date.now().toString(36)}-${++sessions}`;
-  const cgroup = path.join(parent, name);
+  const directory = path.join(parent, name);
   const file = path.join(runDir, name);
-  fs.writeFileSync(file, cgroup);
+  fs.writeFileSync(file, directory);
   try {
-    fs.mkdirSync(cgroup);
+    fs.mkdirSync(directory);
   } catch (error) {
     fs.rmSync(file, { force: true });
     throw error;
   }
   return {
-    cgroup,
+    directory,
+    placement: planPlacement(procsFiles(container), parent, directory),
     remove: async ({ killed }) => {
-      const gone = removeWhenEmpty(cgroup);
+      const gone = removeWhenEmpty(directory);
       // Nobody waits for children that end a moment after a command that ended by itself.
       if (killed) await gone;
       fs.rmSync(file, { force: true });
     },
   };
+}
+
+/** Of v1 the freezer keeps a tree from forking while it is killed. A new cpuset takes no process: that one is left alone. */
+function chooseParent({ unifiedDir, v1Dirs }: Cgroup): string | undefined {
+  const order = ['freezer', 'pids', ...Object.keys(v1Dirs).filter((controller) => controller !== 'cpuset')];
+  const found = order.map((controller) => v1Dirs[controller]).find((directory) => directory !== undefined && directory !== v1Dirs.cpuset);
+  return unifiedDir ?? found;
+}
+
+function planPlacement({ unified, v1Procs }: CgroupPlacement, parent: string, directory: string): CgroupPlacement {
+  if (unified === parent) return { unified: directory, v1Procs };
+  const own = path.join(parent, 'cgroup.procs');
+  return { v1Procs: v1Procs.map((file) => (file === own ? path.join(directory, 'cgroup.procs') : file)) };
 }
 
 /** After a restart of the daemon: ends the sessions that an earlier one had open. */
@@ -51,13 +71,11 @@ export async function endCutSessions(runDir: string): Promise<void> {
   await Promise.all(
     names.map(async (name) => {
       const file = path.join(runDir, name);
-      const cgroup = await fs.promises.readFile(file, 'utf8');
+      const directory = await fs.promises.readFile(file, 'utf8');
       // Half written: it was not made yet.
-      if (path.basename(cgroup) === name) {
-        await killCgroup(cgroup).catch((error: unknown) => {
-          if (!hasCode(error, 'ENOENT')) throw error;
-        });
-        await removeWhenEmpty(cgroup);
+      if (path.basename(directory) === name) {
+        await killDirectory(directory);
+        await removeWhenEmpty(directory);
       }
       await fs.promises.rm(file, { force: true });
     }),

@@ -1,5 +1,6 @@
-// Owns what ExecSync and Exec share: one more command in a running container, in a cgroup of its own where cgroup2 has one to give, so
-// that everything it started can be ended with it.
+// Owns what ExecSync and Exec share: one more command in a running container, in a cgroup of its own, so that everything it started can be
+// ended with it.
+import { openCgroup } from '../cgroup/apply.ts';
 import type { RuntimeContext } from '../context.ts';
 import { notFound, permissionDenied } from '../errors.ts';
 import { type ExecProcess, startExec } from '../process/exec.ts';
@@ -29,11 +30,13 @@ export async function withExec<T>(
   const spec = await planExec(context, container, command);
   const { process: running } = container;
   if (running === undefined) throw notFound(`container ${container.id} has ended`);
-  const place = makeSessionCgroup(context.paths.containerRun(container.id), spec.cgroup.unified);
-  const killCgroup = place?.cgroup;
+  const { cgroupPath } = container.record;
+  const runDir = context.paths.containerRun(container.id);
+  const place = cgroupPath === '' ? undefined : makeSessionCgroup(runDir, openCgroup(context.cgroups.host, cgroupPath));
+  const killCgroup = place?.directory;
   let killed = true;
   try {
-    const process = await start(killCgroup === undefined ? spec : { ...spec, cgroup: { ...spec.cgroup, unified: killCgroup } }, {
+    const process = await start(place === undefined ? spec : { ...spec, cgroup: place.placement }, {
       initPid: running.initPid,
       initPidfd: running.initPidfd,
       stdin: command.stdin && !command.tty,

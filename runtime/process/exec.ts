@@ -2,6 +2,7 @@
 // belongs to the daemon that opened it: its records come by a pipe of its own.
 import fs from 'node:fs';
 import net from 'node:net';
+import { killDirectory } from '../cgroup/processes.ts';
 import { copyDescriptor, openPidfd, sendSignal, waitEnded } from '../linux/pidfd.ts';
 import { createPipe } from '../linux/pipe2.ts';
 import { planExecProgram } from '../program/exec-program.ts';
@@ -11,7 +12,7 @@ import { Descriptors } from './descriptors.ts';
 import { type EventListener, type EventRecord, readRecords } from './events.ts';
 import { decodeExitRecord, type ExitStatus } from './exit-file.ts';
 import { hostLimits } from './host-limits.ts';
-import { killCgroup, killTree } from './process-tree.ts';
+import { killTree } from './process-tree.ts';
 import { ProgramError } from './program-error.ts';
 import { startProgram } from './start.ts';
 
@@ -24,7 +25,7 @@ export interface StartExecOptions {
   readonly initPidfd?: number;
   /** A pipe for its stdin; without it stdin is /dev/null. */
   readonly stdin?: boolean;
-  /** A cgroup2 directory that only this session is in: killTree uses cgroup.kill there. */
+  /** A cgroup's directory that only this session is in. */
   readonly killCgroup?: string;
   /** Kills the session's processes after this time; `timedOut` tells. */
   readonly timeoutMs?: number;
@@ -88,7 +89,7 @@ export async function startExec(spec: ExecSpec, options: StartExecOptions): Prom
     for (const stream of Object.values(streams)) stream?.destroy();
     status.close();
     // An aborted start may have come so far that the command has children.
-    if (options.killCgroup !== undefined) await killCgroup(options.killCgroup);
+    if (options.killCgroup !== undefined) await killDirectory(options.killCgroup);
     throw error;
   } finally {
     descriptors.close();

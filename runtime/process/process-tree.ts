@@ -1,6 +1,7 @@
-// Owns ending a process with everything that it started: by cgroup.kill where it has a cgroup of its own, else by walking /proc.
+// Owns ending a process with everything that it started: by its cgroup where it has one of its own, else by walking /proc, which misses
+// those that have left both their parent and its session.
 import fs from 'node:fs';
-import path from 'node:path';
+import { killDirectory } from '../cgroup/processes.ts';
 import { hasCode } from '../linux/errno.ts';
 import { openPidfd, sendSignal } from '../linux/pidfd.ts';
 
@@ -14,7 +15,7 @@ export interface Tree {
   readonly pid: number;
   /** Signals it; false, and nothing else is hit, when it has ended. */
   readonly kill: (signal: number) => boolean;
-  /** A cgroup2 directory that nothing else is in. */
+  /** A directory of either cgroup version that nothing else is in. */
   readonly cgroup?: string;
 }
 
@@ -26,7 +27,7 @@ interface Relative {
 
 /** SIGKILL to the process, its descendants, and what is left of its session; gone is success. */
 export async function killTree({ pid, kill, cgroup }: Tree): Promise<void> {
-  if (cgroup !== undefined) return killCgroup(cgroup);
+  if (cgroup !== undefined) return killDirectory(cgroup);
   // Stopped first, so that nothing is forked while the tree is read: a killed parent's children are found no more.
   const found = new Map<number, number>();
   try {
@@ -41,11 +42,6 @@ export async function killTree({ pid, kill, cgroup }: Tree): Promise<void> {
   } finally {
     for (const descendant of found.values()) fs.closeSync(descendant);
   }
-}
-
-/** SIGKILL to all that is in a cgroup2 directory, what it is forking included. cgroups(7) */
-export async function killCgroup(directory: string): Promise<void> {
-  await fs.promises.writeFile(path.join(directory, 'cgroup.kill'), '1');
 }
 
 function stop(pid: number, found: Map<number, number>): void {
