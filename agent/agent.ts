@@ -4,6 +4,7 @@ import path from 'node:path';
 import { connectCri } from '../cri-proto/client.ts';
 import { detectCgroupHost } from '../runtime/cgroup/host.ts';
 import { cgroupProblem, gatherCgroupRootFacts, planCgroupRoot } from '../runtime/cgroup/root.ts';
+import type { Credentials } from '../runtime/credentials/docker-config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { type DnsSettings, openNodeDns } from './dns/node-dns.ts';
 import { zonePods } from './dns/zone-pods.ts';
@@ -49,6 +50,8 @@ export interface AgentOptions {
   /** podPidsLimit; absent or -1: none. */
   readonly podPidsLimit?: number;
   readonly imageGc: ImageGcPolicy;
+  /** Credentials to pull an image with, best first. */
+  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
   readonly readOnlyAddress: string;
   /** 0: no read-only port. */
   readonly readOnlyPort: number;
@@ -110,6 +113,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         ...{ cri, config, cgroups, events, pulls, logger },
         observer: new Observer(cri, paths),
         dnsSources: () => dns.sources(),
+        credentialsFor: options.credentialsFor,
         facts: { nodeName, hostIps: host.hostIps, runtimeName },
         ...(options.onStep === undefined ? {} : { onStep: options.onStep }),
         onStarted: (what) => (what === 'pod' ? metrics.podStarted() : metrics.containerStarted()),

@@ -1,4 +1,5 @@
 // Owns the image store of a root-dir that no daemon works on: opened under the same lock, for commands that need no daemon.
+import { openDockerCredentials, planConfigFiles } from './credentials/docker-config.ts';
 import { readImageInfo } from './image/info.ts';
 import { openImageStore } from './image/open.ts';
 import { formatReference, parseReference } from './image/reference.ts';
@@ -49,7 +50,8 @@ function rowOf({ id, repoTags, repoDigests, sizeBytes, pinned }: Image): ImageRo
 export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOptions): Promise<ImagesAlone> {
   const lock = lockDirectory(rootDir, '--root-dir');
   try {
-    const store = await openImageStore({ dir: planPaths(rootDir, options.runDir).images, ...options });
+    const findCredentials = openDockerCredentials(planConfigFiles(process.env, rootDir));
+    const store = await openImageStore({ dir: planPaths(rootDir, options.runDir).images, findCredentials, ...options });
     return {
       list: async () => store.list().map(rowOf),
       pull: (reference, options) => pullWatched(store, reference, options),

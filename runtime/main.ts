@@ -13,6 +13,7 @@ import {
   removeCgroupRoot,
 } from './cgroup/root.ts';
 import type { CgroupSettings, RuntimeContext } from './context.ts';
+import { openDockerCredentials, planConfigFiles } from './credentials/docker-config.ts';
 import { openImageStore } from './image/open.ts';
 import type { ImageStore } from './image/store.ts';
 import { lockDirectory } from './lock.ts';
@@ -112,6 +113,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
       runDir,
       logger,
       faultPoint,
+      findCredentials: openDockerCredentials(planConfigFiles(process.env, rootDir)),
       ...(options.registryConfigDir === undefined ? {} : { registryConfigDir: options.registryConfigDir }),
     });
     closers.push(() => images.close());

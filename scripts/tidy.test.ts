@@ -42,6 +42,7 @@ function importsOf(file: string): Import[] {
 function area(file: string): string {
   if (file.startsWith('runtime/linux/')) return 'runtime/linux';
   if (file.startsWith('runtime/cgroup/')) return 'runtime/cgroup';
+  if (file.startsWith('runtime/credentials/')) return 'runtime/credentials';
   return file.split('/')[0] ?? '';
 }
 
@@ -51,14 +52,16 @@ const isTest = (file: string) => /\.(test|suite)\.ts$/.test(file) || file.includ
 const allowed: Record<string, readonly string[]> = {
   'cri-proto': [],
   // The logger's shape is the one thing that both halves are given.
-  agent: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'runtime/logger.ts'],
-  runtime: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'cni/client.ts'],
+  agent: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'runtime/credentials', 'runtime/logger.ts'],
+  runtime: ['cri-proto', 'runtime/linux', 'runtime/cgroup', 'runtime/credentials', 'cni/client.ts'],
+  // What a machine knows of registries serves both halves: the runtime's own pulls, and the agent's on another runtime.
+  'runtime/credentials': ['runtime/linux'],
   // The floor runs programs, so it shares their encoding.
   'runtime/linux': ['runtime/program/builder.ts', 'runtime/program/stub.ts', 'runtime/program/elf.ts'],
   'runtime/cgroup': ['runtime/linux'],
   cni: ['runtime/linux'],
   e2e: ['cri-proto'],
-  bench: ['cri-proto', 'runtime', 'runtime/linux', 'runtime/cgroup', 'cni', 'e2e'],
+  bench: ['cri-proto', 'runtime', 'runtime/linux', 'runtime/cgroup', 'runtime/credentials', 'cni', 'e2e'],
   scripts: [],
 };
 

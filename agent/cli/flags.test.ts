@@ -53,6 +53,7 @@ test('settings are the defaults of the design', () => {
       dns: { clusterServers: [], clusterDomain: 'cluster.local', resolvConf: '/etc/resolv.conf' },
       cgroupRoot: undefined,
       registryConfigDir: undefined,
+      credentialProviders: undefined,
       streaming: {},
       runtimeHandlers: {},
       readOnlyAddress: '127.0.0.1',

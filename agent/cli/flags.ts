@@ -48,6 +48,12 @@ export const NODE_FLAGS = {
     help: 'CNI plugin executables, preferred to the built-in types (default: /opt/cni/bin, /usr/lib/cni, for other types)',
   },
   'registry-config-dir': { type: 'string', value: 'DIR', help: 'hosts.toml directories of registry mirrors' },
+  'image-credential-provider-config': {
+    type: 'string',
+    value: 'FILE',
+    help: "the kubelet's CredentialProviderConfig: plugins that know credentials for registries",
+  },
+  'image-credential-provider-bin-dir': { type: 'string', value: 'DIR', help: 'where the programs of those plugins are' },
   'streaming-address': {
     type: 'string',
     value: 'IP',

@@ -4,6 +4,7 @@ import type pino from 'pino';
 import { detectCgroupHost } from '../../runtime/cgroup/host.ts';
 import { gatherCgroupRootFacts, planCgroupRoot, removeCgroupRoot } from '../../runtime/cgroup/root.ts';
 import { type Agent, startAgent } from '../agent.ts';
+import { openCredentials } from '../credentials/credentials.ts';
 import { CommandError } from '../error.ts';
 import { VERSION } from '../version.ts';
 import { startEmbeddedRuntime } from './embedded-runtime.ts';
@@ -41,6 +42,7 @@ export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, lo
         logger,
         version: VERSION,
       },
+      credentialsFor: await openCredentials(settings, logger),
       criEndpoint: embedded?.socket ?? settings.criSocket,
       cgroupSuffix: runtime.nodeSuffix(runDir),
       ...(cgroupRoot === undefined ? {} : { cgroupRoot }),

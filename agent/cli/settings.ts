@@ -92,6 +92,8 @@ export interface NodeSettings extends Settings {
   readonly dns: DnsSettings;
   readonly cgroupRoot: string | undefined;
   readonly registryConfigDir: string | undefined;
+  /** The kubelet's credential provider plugins: their configuration and their programs. */
+  readonly credentialProviders: { readonly configFile: string; readonly binDir: string } | undefined;
   readonly streaming: StreamingListen;
   /** Name of a runtime handler to the executable of an OCI runtime. */
   readonly runtimeHandlers: Readonly<Record<string, string>>;
@@ -121,6 +123,7 @@ export function readNodeSettings(flags: Flags, options: { readonly logLevel?: No
     dns: readDns(flags),
     cgroupRoot: flags['cgroup-root'],
     registryConfigDir: registryConfigDir === undefined ? undefined : absolute('registry-config-dir', registryConfigDir),
+    credentialProviders: readCredentialProviders(flags),
     streaming: readStreaming(flags),
     runtimeHandlers: runtimeHandlers(flags['runtime-handler'] ?? []),
     readOnlyAddress: flags['read-only-address'] ?? DEFAULTS['read-only-address'],
@@ -157,6 +160,17 @@ function readDns(flags: Flags): DnsSettings {
   if (!DOMAIN.test(clusterDomain)) throw usageError(`--cluster-domain ${clusterDomain}: expected a domain such as cluster.local`);
   const resolvConf = flags['resolv-conf'] ?? DEFAULTS['resolv-conf'];
   return { clusterServers, clusterDomain, resolvConf: resolvConf === '' ? '' : absolute('resolv-conf', resolvConf) };
+}
+
+function readCredentialProviders(flags: Flags): NodeSettings['credentialProviders'] {
+  const { 'image-credential-provider-config': configFile, 'image-credential-provider-bin-dir': binDir } = flags;
+  if (configFile === undefined && binDir === undefined) return undefined;
+  if (configFile === undefined || binDir === undefined)
+    throw usageError('--image-credential-provider-config and --image-credential-provider-bin-dir need each other');
+  return {
+    configFile: absolute('image-credential-provider-config', configFile),
+    binDir: absolute('image-credential-provider-bin-dir', binDir),
+  };
 }
 
 function readStreaming(flags: Flags): StreamingListen {

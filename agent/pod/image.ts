@@ -2,6 +2,7 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
 import type { Image } from '../../cri-proto/gen/api.ts';
+import type { Credentials } from '../../runtime/credentials/docker-config.ts';
 import { renderDurationMs } from '../config/duration.ts';
 import type { ImageUser } from './security.ts';
 
@@ -22,6 +23,7 @@ export class ImageProblem extends Error {
 }
 
 const STATUS_TIMEOUT_MS = 120_000;
+const CREDENTIALS_LIMIT = 10;
 
 export interface ImageOptions {
   readonly tell: (reason: string, message: string) => void;
@@ -30,16 +32,15 @@ export interface ImageOptions {
   readonly onPulled: (durationMs: number, sizeBytes: number) => void;
   /** Ends a pull whose pod is no longer wanted. */
   readonly signal: AbortSignal;
+  /** Best first; without any the runtime pulls by what it knows itself. */
+  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
 }
 
 /** An image, and when it is pulled anew: what a container and an image volume have in common. */
 export type WantedImage = Pick<V1Container, 'image' | 'imagePullPolicy'>;
 
-export async function ensureImage(
-  cri: CriClient,
-  container: WantedImage,
-  { tell, track, onPulled, signal }: ImageOptions,
-): Promise<PresentImage> {
+export async function ensureImage(cri: CriClient, container: WantedImage, options: ImageOptions): Promise<PresentImage> {
+  const { tell, track, onPulled } = options;
   const reference = container.image ?? '';
   const policy = container.imagePullPolicy ?? 'IfNotPresent';
   if (policy !== 'Always') {
@@ -55,8 +56,7 @@ export async function ensureImage(
   const startedMs = Date.now();
   let imageRef: string;
   try {
-    const image = { image: reference, userSpecifiedImage: reference };
-    ({ imageRef } = await track(reference, () => cri.image.pullImage({ image }, { signal })));
+    imageRef = await track(reference, () => pull(cri, reference, options));
   } catch (error) {
     throw pullProblem(reference, error);
   }
@@ -67,6 +67,25 @@ export async function ensureImage(
   tell('Pulled', `Successfully pulled image "${reference}" in ${took} (${took} including waiting). Image size: ${pulled.size} bytes.`);
   onPulled(durationMs, Number(pulled.size));
   return pulled;
+}
+
+/** With one set of credentials after the other, since which of them may pull it only the registry knows. */
+async function pull(cri: CriClient, reference: string, { signal, credentialsFor }: ImageOptions): Promise<string> {
+  const image = { image: reference, userSpecifiedImage: reference };
+  const candidates = (await credentialsFor(reference)).slice(0, CREDENTIALS_LIMIT);
+  if (candidates.length === 0) return (await cri.image.pullImage({ image }, { signal })).imageRef;
+  let refusal: unknown;
+  for (const auth of candidates) {
+    try {
+      return (await cri.image.pullImage({ image, auth }, { signal })).imageRef;
+    } catch (error) {
+      // Registries hide what one may not see behind "not found"; other runtimes say UNKNOWN for all of it.
+      if (!(error instanceof CriCallError && ['PERMISSION_DENIED', 'UNAUTHENTICATED', 'NOT_FOUND', 'UNKNOWN'].includes(error.code)))
+        throw error;
+      refusal = error;
+    }
+  }
+  throw refusal;
 }
 
 async function inspect(cri: CriClient, reference: string): Promise<(PresentImage & { size: bigint }) | undefined> {

@@ -42,6 +42,7 @@ async function openPods(runtime = new FakeRuntime(), root = path.join(base, Stri
         clusterDomain: 'cluster.local',
         paths,
       },
+      credentialsFor: async () => [],
       dnsSources: async () => ({ host, clusterServers: ['10.244.0.1'], clusterDomain: 'cluster.local' }),
       observer: new Observer(runtime.client, paths),
       ...{ onStarted: () => undefined, onPulled: () => undefined, onSync: () => undefined, onRunning: () => undefined },

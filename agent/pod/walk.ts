@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
+import type { Credentials } from '../../runtime/credentials/docker-config.ts';
 import { describeError } from '../error.ts';
 import type { EventLog } from '../event/events.ts';
 import type { ImagePulls } from '../image/pulls.ts';
@@ -30,6 +31,8 @@ export interface WalkNode {
   readonly cgroups: PodCgroups;
   /** What pods may be told for names, as things are now. */
   readonly dnsSources: () => Promise<DnsSources>;
+  /** Credentials to pull an image with, best first. */
+  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
   readonly events: EventLog;
   readonly pulls: ImagePulls;
   readonly onStarted: (what: 'pod' | 'container') => void;
@@ -229,9 +232,9 @@ export class Walk {
   async #ensureImage(name: string): Promise<void> {
     const container = this.#container(name);
     const tell = (reason: string, message: string) => this.#event('Normal', reason, message, name);
-    const { cri, pulls, onPulled } = this.#node;
+    const { cri, pulls, onPulled, credentialsFor } = this.#node;
     const track = <T>(image: string, pull: () => Promise<T>) => pulls.track({ uid: this.#observed.uid, container: name, image }, pull);
-    const options = { tell, track, onPulled, signal: this.#signal };
+    const options = { tell, track, onPulled, credentialsFor, signal: this.#signal };
     this.#images.set(name, await ensureImage(cri, container, options));
     const mounted = new Set(container.volumeMounts?.map((mount) => mount.name));
     for (const { name: volume, image } of this.#wanted().pod.spec?.volumes ?? []) {

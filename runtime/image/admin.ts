@@ -6,7 +6,8 @@ import { exportImages } from './export.ts';
 import { addImage, chainOf, findImage, type ImageIndex, type ImageRecord, planPrune, untagImage } from './image-index.ts';
 import type { LayerStore } from './layers.ts';
 import { type PushParts, pushImage } from './push.ts';
-import { formatReference, parseReference, type Reference } from './reference.ts';
+import { formatReference, parseReference, type Reference, repositoryOf } from './reference.ts';
+import type { RegistryOptions } from './registry-client.ts';
 import type { SnapshotStore } from './snapshot.ts';
 import type { ImageStore } from './store.ts';
 
@@ -18,6 +19,7 @@ export interface ImageAdminParts {
   readonly snapshots: SnapshotStore;
   readonly ingestDir: string;
   readonly registryConfigDir: string | undefined;
+  readonly findCredentials: RegistryOptions['findCredentials'];
   /** Layers hold their own changes only, not those below as well. */
   readonly layersApart: () => boolean;
   /** Removes what no image needs any more. */
@@ -100,7 +102,7 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
       const freedBytes = before.usedBytes > usedBytes ? before.usedBytes - usedBytes : 0n;
       return { images: pruned.map(({ id, repoTags, repoDigests }) => ({ id, references: [...repoTags, ...repoDigests] })), freedBytes };
     },
-    push: async (text, name, { auth, signal, onProgress } = {}) => {
+    push: async (text, name, { auth: given, signal, onProgress } = {}) => {
       const record = find(text);
       const target = named(name);
       if (target.domain === 'localhost')
@@ -108,6 +110,7 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
           `"${name}" names no registry: localhost stands for images of this machine; tag it for a registry (registry.example/name:tag) and push that`,
         );
       const { registryConfigDir } = parts;
+      const auth = given ?? (await parts.findCredentials?.(repositoryOf(target)));
       return holding([record], () =>
         pushImage(outgoing, { record, target, auth, registryConfigDir, signal, ...(onProgress === undefined ? {} : { onProgress }) }),
       );

@@ -122,7 +122,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   }
 
   const admin = createImageAdmin({
-    ...{ index, changes, content, layers, snapshots, ingestDir, registryConfigDir, collect, fsUsage },
+    ...{ index, changes, content, layers, snapshots, ingestDir, registryConfigDir, findCredentials, collect, fsUsage },
     layersApart: () => support().whiteouts,
     onUntag: (name) => {
       if (builtInHostImages[name] !== undefined) removedHosts.add(name);

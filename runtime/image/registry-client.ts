@@ -17,8 +17,8 @@ const RETRY_DELAY_MS = 500;
 export interface RegistryOptions {
   /** Credentials that the request came with. */
   readonly auth?: PullAuth | undefined;
-  /** Credentials of this machine for a host such as "quay.io", asked for when the request brought none. */
-  readonly findCredentials?: ((host: string) => Promise<PullAuth | undefined>) | undefined;
+  /** Credentials of this machine for "quay.io/team/app", asked for when the request brought none and the registry wants some. */
+  readonly findCredentials?: ((repository: string) => Promise<PullAuth | undefined>) | undefined;
   /** Where to ask, in this order; the registry itself by default. */
   readonly hosts?: readonly RegistryHost[];
   readonly signal?: AbortSignal | undefined;
@@ -74,7 +74,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
     if (auth !== undefined && Object.values(auth).some((value) => value !== undefined && value !== ''))
       return isFor(host, auth) ? auth : {};
     const name = host.namespace === undefined ? reference.domain : new URL(host.base).host;
-    return (await options.findCredentials?.(name)) ?? {};
+    return (await options.findCredentials?.(`${name}/${reference.path}`)) ?? {};
   }
 
   async function send(host: RegistryHost, path: string, asked: RegistryRequest = {}): Promise<HttpAnswer> {
