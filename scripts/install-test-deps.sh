@@ -13,6 +13,7 @@ packages="
   dnsmasq-base              the name server behind the node
   conntrack                 reads back how connections were translated
   iperf3                    throughput, in the benchmark
+  socat                     asks and answers over tcp and udp
   e2fsprogs                 files of the qemu guest
   user-mode-linux           a cgroup v2 kernel as a process
   qemu-system-x86           the same, with every controller
