@@ -105,6 +105,11 @@ export class TarReader {
     if (this.#blockBytes > 0 || this.#state === 'extended') throw new Error(`the archive is truncated${this.#after()}`);
   }
 
+  /** Where in the archive it is, for errors of what feeds it: " after "etc/passwd"". */
+  get position(): string {
+    return this.#state === 'content' ? ` inside ${quote(this.#last ?? '')}` : this.#after();
+  }
+
   #after(): string {
     return this.#last === undefined ? '' : ` after ${quote(this.#last)}`;
   }

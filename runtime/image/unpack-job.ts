@@ -109,6 +109,11 @@ export async function runUnpackJob(job: UnpackJob, feed: BlobFeed): Promise<Unpa
         reader.end();
       },
     );
+  } catch (error) {
+    // zlib and zstd know nothing of entries.
+    if (/^(Z_|ZSTD_|ERR_ZSTD|ERR_ZLIB)/.test((error as NodeJS.ErrnoException).code ?? ''))
+      throw new Error(`it cannot be decompressed${reader.position}`, { cause: error });
+    throw error;
   } finally {
     fs.closeSync(fd);
     unpacker.abandon();
