@@ -16,6 +16,7 @@ import { Turns } from './turns.ts';
 
 /** For what no event tells: a directory that is made later, and the plugins' own STATUS. */
 const LOOK_INTERVAL_MS = 5000;
+const SETTLE_MS = 50;
 const LOOPBACK_INDEX = 1;
 
 interface ConfRecord {
@@ -60,6 +61,7 @@ export class ConfNetwork {
   readonly #turns = new Turns();
   readonly #timer: NodeJS.Timeout;
   #watcher: fs.FSWatcher | undefined;
+  #soon: NodeJS.Timeout | undefined;
   #loaded: LoadedConf | undefined;
   #failure: string | undefined;
   #status: NetworkStatus = ready;
@@ -122,11 +124,20 @@ export class ConfNetwork {
   #watch(): void {
     if (this.#watcher !== undefined) return;
     try {
-      this.#watcher = fs.watch(this.#options.confDir, { persistent: false }, () => void this.look());
+      this.#watcher = fs.watch(this.#options.confDir, { persistent: false }, () => this.#lookSoon());
       this.#watcher.on('error', () => this.#unwatch());
     } catch {
       // Not there yet: the timer looks again.
     }
+  }
+
+  /** An editor's or installer's burst of events is one change, and a file that is being written is not read half. */
+  #lookSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      void this.look();
+    }, SETTLE_MS);
+    this.#soon.unref();
   }
 
   #unwatch(): void {
@@ -252,6 +263,7 @@ export class ConfNetwork {
 
   close(): void {
     clearInterval(this.#timer);
+    clearTimeout(this.#soon);
     this.#unwatch();
   }
 }

@@ -38,6 +38,13 @@ export function checkVersion(version: unknown): Version {
   throw new CniError(INCOMPATIBLE_VERSION, `CNI version ${JSON.stringify(text)} is not supported: known are ${VERSIONS.join(', ')}`);
 }
 
+/** Keys begin in lower case, whatever case they came in: runtimes written in Go, whose JSON knows none, send "HostPort" too. */
+function lowerKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(lowerKeys);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key.slice(0, 1).toLowerCase() + key.slice(1), lowerKeys(one)]));
+}
+
 export function parseConfig(value: unknown): NetworkConfig {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new CniError(DECODING_FAILURE, 'a network configuration is no JSON object');
@@ -48,7 +55,7 @@ export function parseConfig(value: unknown): NetworkConfig {
     name: checkNetworkName(fields.name),
     type: typeof type === 'string' ? type : '',
     prevResult: prevResult === undefined || prevResult === null ? undefined : parseResult(prevResult),
-    runtimeConfig: objectOf(fields.runtimeConfig, 'runtimeConfig'),
+    runtimeConfig: objectOf(lowerKeys(fields.runtimeConfig), 'runtimeConfig'),
     fields,
   };
 }
