@@ -24,8 +24,12 @@ export interface Sample {
 /** Speed is that of the last seconds: an average over all would go on promising what was true in the beginning. */
 const WINDOW_MS = 5_000;
 const SHORTEST_MS = 500;
+/** Nothing for so long is no lump any more: the speed goes down from here. */
+const STALE_MS = 1_500;
 
 export function addSample(samples: readonly Sample[], sample: Sample): readonly Sample[] {
+  // Bytes come in lumps: a look between two of them says nothing about the speed.
+  if (samples.at(-1)?.bytes === sample.bytes) return samples;
   // The last one before the window stays: the speed is measured from there.
   const from = samples.findLastIndex(({ atMs }) => atMs <= sample.atMs - WINDOW_MS);
   return [...samples.slice(Math.max(from, 0)), sample];
@@ -46,9 +50,10 @@ export function computeTransfer(layers: readonly TransferLayer[], samples: reado
   const totalBytes = moving.reduce((sum, layer) => sum + layer.totalBytes, 0);
   const doneBytes = moving.reduce((sum, layer) => sum + (layer.state === 'done' ? layer.totalBytes : layer.doneBytes), 0);
   const first = samples[0];
-  const lastMs = Math.max(nowMs, samples.at(-1)?.atMs ?? 0);
+  const lastMs = samples.at(-1)?.atMs ?? nowMs;
+  const untilMs = nowMs - lastMs > STALE_MS || samples.length === 1 ? nowMs : lastMs;
   const unpacking = moving.length > 0 && moving.every(({ state }) => state === 'unpacking' || state === 'done');
-  const elapsedMs = first === undefined ? 0 : lastMs - first.atMs;
+  const elapsedMs = first === undefined ? 0 : untilMs - first.atMs;
   const base = { doneBytes, totalBytes, unpacking };
   if (first === undefined || elapsedMs < SHORTEST_MS) return base;
   const bytesPerSecond = Math.max(0, ((doneBytes - first.bytes) * 1000) / elapsedMs);
