@@ -46,6 +46,7 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
       lowerDirs: snapshot.lowerDirs,
       upperDir: snapshot.upperDir,
       workDir: snapshot.workDir,
+      isVolatile: snapshot.isVolatile,
       mountpoint: paths.containerRootfs(id),
       readonly: false,
     },

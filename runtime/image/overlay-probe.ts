@@ -13,6 +13,8 @@ export interface OverlaySupport {
   readonly upper: boolean;
   /** Whiteouts and opaque directories can be written into it, so layers can be kept apart. */
   readonly whiteouts: boolean;
+  /** The mount option of that name is known (Linux 5.10). */
+  readonly volatile: boolean;
   /** Why not; "" when both are possible. */
   readonly reason: string;
 }
@@ -24,10 +26,16 @@ export function probeOverlay(dir: string): OverlaySupport {
   const home = fs.mkdtempSync(path.join(dir, 'probe-'));
   try {
     const whiteouts = attempt(() => tryWhiteouts(home));
-    const upper = attempt(() => tryMount(home));
-    return { upper: upper === undefined, whiteouts: whiteouts === undefined, reason: upper ?? whiteouts ?? '' };
+    const volatile = attempt(() => tryMount(home, 'v', ',volatile'));
+    const upper = volatile === undefined ? undefined : attempt(() => tryMount(home, 'p', ''));
+    return {
+      upper: upper === undefined,
+      whiteouts: whiteouts === undefined,
+      volatile: volatile === undefined,
+      reason: upper ?? whiteouts ?? '',
+    };
   } finally {
-    trySyscall('umount2', path.join(home, 'merged'), MNT_DETACH);
+    for (const attempted of ['v', 'p']) trySyscall('umount2', path.join(home, attempted, 'merged'), MNT_DETACH);
     fs.rmSync(home, { recursive: true, force: true });
   }
 }
@@ -48,12 +56,14 @@ function tryWhiteouts(home: string): void {
   setXattr(opaque, 'trusted.overlay.opaque', Buffer.from('y'));
 }
 
-function tryMount(home: string): void {
-  const at = (...names: string[]) => path.join(home, ...names);
+function tryMount(home: string, place: string, options: string): void {
+  const at = (...names: string[]) => path.join(home, place, ...names);
+  fs.mkdirSync(at());
   for (const name of ['lower', 'upper', 'work', 'merged', 'lower/directory']) fs.mkdirSync(at(name));
   fs.writeFileSync(at('lower/file'), '');
   fs.writeFileSync(at('lower/directory/file'), '');
-  syscall('mount', 'overlay', at('merged'), 'overlay', 0, `lowerdir=${at('lower')},upperdir=${at('upper')},workdir=${at('work')}`);
+  const directories = `lowerdir=${at('lower')},upperdir=${at('upper')},workdir=${at('work')}`;
+  syscall('mount', 'overlay', at('merged'), 'overlay', 0, `${directories}${options}`);
   // A whiteout, a copy-up and an opaque directory.
   fs.unlinkSync(at('merged/file'));
   fs.writeFileSync(at('merged/directory/file'), 'x');

@@ -84,6 +84,9 @@ export function createSnapshotStore(dir: string, runDir: string, { logger, suppo
     return tmpfs;
   }
 
+  // On the tmpfs there is nothing to sync.
+  const isVolatile = () => root() === records && support().volatile;
+
   const isMounted = (): boolean => {
     const dev = fs.statSync(tmpfs, { throwIfNoEntry: false })?.dev;
     return dev !== undefined && dev !== fs.statSync(runDir).dev;
@@ -122,12 +125,14 @@ export function createSnapshotStore(dir: string, runDir: string, { logger, suppo
       known.set(containerId, record);
       fs.mkdirSync(upperDir, { recursive: true });
       fs.mkdirSync(workDir, { recursive: true });
+      // The kernel's note that nothing here was ever synced, which forbids another mount. It is the same boot, or the container's end.
+      fs.rmSync(path.join(workDir, 'work/incompat/volatile'), { recursive: true, force: true });
       // The upper directory is what the container sees as "/": it takes the image's mode and owner.
       const top = fs.statSync(lowerDirs[0] ?? upperDir);
       fs.chownSync(upperDir, owner.uid ?? top.uid, owner.gid ?? top.gid);
       fs.chmodSync(upperDir, top.mode & 0o7777);
       if (owner.uid !== undefined || owner.gid !== undefined) fs.chownSync(workDir, owner.uid ?? 0, owner.gid ?? 0);
-      return { lowerDirs, upperDir, workDir, volumeDirs: new Map() };
+      return { lowerDirs, upperDir, workDir, isVolatile: isVolatile(), volumeDirs: new Map() };
     },
     remove: async (containerId) => {
       await fs.promises.rm(home(containerId), { recursive: true, force: true });

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { syscall } from '../linux/syscall.ts';
 import { findCommand } from './shared-libraries.ts';
+import type { Snapshot } from './store.ts';
 import { layoutFiles, makeImage, type TestImage, writeFiles } from './testing/images.ts';
 import { openTestStore, type TestStore } from './testing/store.ts';
 
@@ -17,10 +18,10 @@ before(async () => {
 after(() => home.close());
 
 /** Mounts what a container would see as "/" and unmounts it whatever happens. */
-function withRootfs<T>(snapshot: { lowerDirs: readonly string[]; upperDir: string; workDir: string }, use: (root: string) => T): T {
+function withRootfs<T>(snapshot: Snapshot, use: (root: string) => T): T {
   const root = fs.mkdtempSync(path.join(home.dir, 'rootfs-'));
   const options = `lowerdir=${snapshot.lowerDirs.join(':')},upperdir=${snapshot.upperDir},workdir=${snapshot.workDir}`;
-  syscall('mount', 'overlay', root, 'overlay', 0, options);
+  syscall('mount', 'overlay', root, 'overlay', 0, `${options}${snapshot.isVolatile ? ',volatile' : ''}`);
   try {
     return use(root);
   } finally {
@@ -41,6 +42,35 @@ async function importImage(image: TestImage, name: string): Promise<void> {
   await home.store.import(dir);
   fs.rmSync(dir, { recursive: true });
 }
+
+test('a container that ended in the middle of its start is mounted again, volatile as before', async () => {
+  const image = makeImage([[{ name: 'file', content: 'x' }]]);
+  await importImage(image, 'example.com/volatile:1');
+  const snapshot = await home.store.prepareSnapshot('again', image.id);
+  assert.equal(snapshot.isVolatile, true);
+  withRootfs(snapshot, (root) => fs.writeFileSync(path.join(root, 'written'), 'before'));
+  assert.throws(() => withRootfs(snapshot, () => {}), { code: 'EINVAL' });
+  withRootfs(await home.store.prepareSnapshot('again', image.id), (root) => {
+    assert.equal(fs.readFileSync(path.join(root, 'written'), 'utf8'), 'before');
+  });
+  await home.store.removeSnapshot('again');
+});
+
+test('what containers wrote is measured, little here and much in a thread', async () => {
+  const image = makeImage([[{ name: 'file', content: 'x' }]]);
+  await importImage(image, 'example.com/usage:1');
+  const { upperDir } = await home.store.prepareSnapshot('usage', image.id);
+  fs.writeFileSync(path.join(upperDir, 'a'), Buffer.alloc(100_000, 'x'));
+  fs.linkSync(path.join(upperDir, 'a'), path.join(upperDir, 'b'));
+  const little = await home.store.snapshotUsage('usage');
+  assert.ok(little.usedBytes >= 100_000n && little.usedBytes < 200_000n, `${little.usedBytes} bytes`);
+  assert.equal(little.inodesUsed, 2n);
+  for (let i = 0; i < 400; i++) fs.writeFileSync(path.join(upperDir, `file-${i}`), 'x');
+  const much = await home.store.snapshotUsage('usage');
+  assert.equal(much.inodesUsed, 402n);
+  assert.ok(much.usedBytes > little.usedBytes);
+  await home.store.removeSnapshot('usage');
+});
 
 test('localhost/node:host runs this very Node, without a registry', async () => {
   const id = await home.store.pull('localhost/node:host');

@@ -56,6 +56,8 @@ export interface Snapshot {
   readonly lowerDirs: readonly string[];
   readonly upperDir: string;
   readonly workDir: string;
+  /** To be mounted with the option `volatile`: what a container wrote is worth nothing after the machine has gone down, since it is started anew. */
+  readonly isVolatile: boolean;
   /** Layer directories, topmost first, of each image that is a volume, by its reference. */
   readonly volumeDirs: ReadonlyMap<string, readonly string[]>;
 }

@@ -201,7 +201,7 @@ test('where whiteouts are impossible a layer holds everything below it', async (
 });
 
 test('probeOverlay says that an overlay cannot write into an overlay, and leaves no mount', () => {
-  assert.deepEqual(probeOverlay(base), { upper: true, whiteouts: true, reason: '' });
+  assert.deepEqual(probeOverlay(base), { upper: true, whiteouts: true, volatile: true, reason: '' });
   const layer = fs.mkdtempSync(path.join(base, 'lower-'));
   withOverlay([layer], (merged) => {
     const { upper: possible, reason } = probeOverlay(merged);

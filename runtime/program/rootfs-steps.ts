@@ -13,14 +13,14 @@ function escapeLayer(directory: string): string {
 }
 
 /** What is mounted: a writable root, or (without upperDir) layers alone. */
-type Overlay = Pick<Rootfs, 'mountpoint' | 'selinuxLabel'> & Partial<Pick<Rootfs, 'upperDir' | 'workDir'>>;
+type Overlay = Pick<Rootfs, 'mountpoint' | 'selinuxLabel'> & Partial<Pick<Rootfs, 'upperDir' | 'workDir' | 'isVolatile'>>;
 
-function overlayData(lowerDirs: readonly string[], { upperDir, workDir, selinuxLabel }: Overlay): string {
+function overlayData(lowerDirs: readonly string[], { upperDir, workDir, isVolatile, selinuxLabel }: Overlay): string {
   const escapeOption = (directory: string) => directory.replace(/[\\,]/g, (character) => `\\${character}`);
   const lower = lowerDirs.map(escapeLayer).join(':');
   if (upperDir === undefined || workDir === undefined) return `lowerdir=${lower}`;
   // index=off: a layer is shared by many containers, and an upper may be mounted again after a crash.
-  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off${selinuxLabel === undefined ? '' : `,context="${selinuxLabel}"`}`;
+  return `lowerdir=${lower},upperdir=${escapeOption(upperDir)},workdir=${escapeOption(workDir)},index=off${isVolatile === true ? ',volatile' : ''}${selinuxLabel === undefined ? '' : `,context="${selinuxLabel}"`}`;
 }
 
 /** The longest directory that all have in common. */
@@ -55,7 +55,7 @@ export function addOverlay(p: ProgramBuilder, rootfs: Overlay, lowerDirs: readon
 /** One fsconfig(2) per layer: any number of them, since Linux 6.5. */
 function addOverlayByLayer(
   p: ProgramBuilder,
-  { upperDir, workDir, mountpoint, selinuxLabel }: Overlay,
+  { upperDir, workDir, mountpoint, isVolatile, selinuxLabel }: Overlay,
   lowerDirs: readonly string[],
 ): void {
   const context = p.slot('overlay context');
@@ -68,6 +68,7 @@ function addOverlayByLayer(
     set('upperdir', upperDir);
     set('workdir', workDir);
     set('index', 'off');
+    if (isVolatile === true) p.op('fsconfig', [ref(context), shown(k.FSCONFIG_SET_FLAG, 'FSCONFIG_SET_FLAG'), 'volatile', 0, 0]);
   }
   if (selinuxLabel !== undefined) set('context', selinuxLabel);
   addFsmount(p, context, mount, 0);

@@ -34,6 +34,8 @@ export interface Rootfs {
   readonly lowerDirs: readonly string[];
   readonly upperDir: string;
   readonly workDir: string;
+  /** Nothing that is written is ever synced to disk (overlayfs.rst, "Volatile mount"). */
+  readonly isVolatile?: boolean;
   /** An empty directory that the overlay is mounted on, in the container's mount namespace only. */
   readonly mountpoint: string;
   readonly readonly: boolean;
