@@ -17,7 +17,7 @@ import { Nat, type NatContent } from './nat.ts';
 import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
 import { resolvePodCidrs } from './pod-cidr.ts';
 import { Portmap } from './portmap.ts';
-import { readBootId } from './state-file.ts';
+import { listState, readBootId } from './state-file.ts';
 import { Turns } from './turns.ts';
 
 const IFNAME_CHARACTERS = 15;
@@ -35,6 +35,7 @@ export async function openPodNetwork(options: NetworkOptions): Promise<Network> 
   const bootId = await readBootId();
   const records = new AttachmentRecords(path.join(options.stateDir, 'attachments'), bootId);
   const leases = new Leases(path.join(options.stateDir, 'ipam'), bootId);
+  await listState(options.stateDir);
   await records.load();
   await leases.load();
   const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases });

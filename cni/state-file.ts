@@ -29,8 +29,11 @@ export async function removeState(file: string): Promise<void> {
   await fs.rm(file, { force: true });
 }
 
-/** Names of the files in a state directory, which is made if missing. */
+/** Names of the files in a state directory, which is made if missing. What a write that was cut short left there is removed. */
 export async function listState(directory: string): Promise<string[]> {
   await fs.mkdir(directory, { recursive: true, mode: 0o700 });
-  return (await fs.readdir(directory)).filter((name) => !name.startsWith('.'));
+  const names = await fs.readdir(directory);
+  const isTemporary = (name: string) => name.startsWith('.') && name.endsWith('.tmp');
+  await Promise.all(names.filter(isTemporary).map((name) => removeState(path.join(directory, name))));
+  return names.filter((name) => !name.startsWith('.'));
 }
