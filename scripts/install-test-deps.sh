@@ -24,6 +24,8 @@ packages="
   runc
   criu                      checkpoints, in the qemu guest
   docker-registry           pulling
+  openssl                   certificates of registries
+  buildah                   makes images of several platforms
   skopeo                    copies images into it
   umoci                     unpacks them for comparison
   containerd                the benchmark of pulling

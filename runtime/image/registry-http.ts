@@ -65,9 +65,15 @@ const words: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed; name its CA as ca in hosts.toml',
   SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it wants a client certificate; name one as client in hosts.toml',
   CERT_HAS_EXPIRED: 'its certificate has expired',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
+
+/** One side does not take the other's certificate: that stays so. */
+function isTlsRefusal(error: unknown): boolean {
+  return /^(CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_|ERR_TLS_|ERR_SSL_)/.test((error as NodeJS.ErrnoException).code ?? '');
+}
 
 /** "ECONNREFUSED" and the like in words. */
 export function describeFailure(error: unknown): string {
@@ -166,7 +172,7 @@ export async function request(url: URL, options: HttpRequest): Promise<HttpAnswe
       answer = await send(target, { ...options, headers, tls: security });
     } catch (cause) {
       options.signal?.throwIfAborted();
-      throw new RegistryError(`${target.host} does not answer (${describeFailure(cause)})`, { cause });
+      throw new RegistryError(`${target.host} does not answer (${describeFailure(cause)})`, { cause, transient: !isTlsRefusal(cause) });
     }
     const { location } = answer.headers;
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return answer;

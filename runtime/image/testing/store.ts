@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { openImageStore } from '../open.ts';
+import { type ImageStoreOptions, openImageStore } from '../open.ts';
 import type { ImageStore } from '../store.ts';
 
 export interface TestStore {
@@ -17,13 +17,16 @@ export interface TestStore {
   close(): Promise<void>;
 }
 
-export async function openTestStore(parent = os.tmpdir()): Promise<TestStore> {
+export async function openTestStore(
+  parent = os.tmpdir(),
+  options: Pick<ImageStoreOptions, 'registryConfigDir' | 'findCredentials'> = {},
+): Promise<TestStore> {
   const home = fs.mkdtempSync(path.join(parent, 'images-'));
   const [dir, runDir] = [path.join(home, 'images'), path.join(home, 'run')];
   const lines: string[] = [];
   const log = (_: object, message: string) => void lines.push(message);
   const logger = { debug: log, info: log, warn: log, error: log };
-  const open = () => openImageStore({ dir, runDir, logger });
+  const open = () => openImageStore({ dir, runDir, logger, ...options });
   const names = (name: string) => (fs.existsSync(path.join(dir, name)) ? fs.readdirSync(path.join(dir, name)) : []);
   let store = await open();
   return {
