@@ -92,11 +92,12 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
     }
   }
 
-  /** Where to send the blob to: each upload gets a place of its own. */
-  async function begin(query = ''): Promise<{ answer: HttpAnswer; location: URL }> {
+  /** Where to send the blob to: each upload gets a place of its own. Undefined: the registry has the blob by now. */
+  async function begin(query = ''): Promise<URL | undefined> {
     const answer = await send('POST', new URL(`${base}/blobs/uploads/${query}`), { headers: { 'content-length': '0' } });
     if (answer.status !== 202 && answer.status !== 201) throw await refusal(answer, 'a new upload');
-    return { answer, location: locationOf(answer) };
+    answer.body.destroy();
+    return answer.status === 201 ? undefined : locationOf(answer);
   }
 
   async function abandon(location: URL): Promise<void> {
@@ -116,16 +117,15 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
         throw new RegistryError(`${answer.url.host} answers ${answer.status}; ${adviceFor(answer.status)}`, { status: answer.status });
       }),
     mount: async (digest, from) => {
-      const { answer, location } = await begin(`?${new URLSearchParams({ mount: digest, from })}`);
-      answer.body.destroy();
-      if (answer.status === 201) return true;
+      const location = await begin(`?${new URLSearchParams({ mount: digest, from })}`);
+      if (location === undefined) return true;
       await abandon(location);
       return false;
     },
     upload: (digest, sizeBytes, content, sent) =>
       persistently(async (attempts) => {
-        const { answer, location } = await begin();
-        answer.body.destroy();
+        const location = await begin();
+        if (location === undefined) return;
         // The first attempts in one piece; a registry or a proxy that refuses large requests gets small ones.
         const whole = attempts === 1;
         const put = (at: URL, body: RequestStream | Buffer) => {
