@@ -52,7 +52,7 @@ async function listenFor({ local, remote }: Forward, addresses: readonly LocalAd
         server.listen(port, host, resolve);
       });
     } catch (error) {
-      if (!optional) throw new CommandError(`listen on ${renderAddress(host, port)}`, 1, error);
+      if (!optional) throw listenError(renderAddress(host, port), error);
       refusal = error;
       continue;
     }
@@ -61,6 +61,13 @@ async function listenFor({ local, remote }: Forward, addresses: readonly LocalAd
     process.stdout.write(`Forwarding from ${renderAddress(host, port)} -> ${remote}\n`);
     servers.push(server);
   }
-  if (servers.length === 0) throw new CommandError(`listen on port ${local}`, 1, refusal);
+  if (servers.length === 0) throw listenError(`port ${local}`, refusal);
   return servers;
+}
+
+function listenError(where: string, error: unknown): CommandError {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'EADDRINUSE') return new CommandError(`${where} is in use: choose another local port, or ":PORT" for a free one`);
+  if (code === 'EADDRNOTAVAIL') return new CommandError(`${where}: no such address on this machine; choose another with --address`);
+  return new CommandError(`listen on ${where}`, 1, error);
 }

@@ -1,7 +1,7 @@
 // Owns the way from CRI resources to the intents of runtime/cgroup.
 import type { LinuxContainerResources } from '../../cri-proto/gen/api.ts';
 import type { Resources } from '../cgroup/cgroup.ts';
-import { invalidArgument } from '../errors.ts';
+import { failedPrecondition, invalidArgument } from '../errors.ts';
 import { hasCode } from '../linux/errno.ts';
 
 /** Zero, empty and absent fields mean "leave as it is" in CRI. `more`: files of cgroup2 besides those of the request, which win. */
@@ -37,15 +37,19 @@ function planPids(text: string): bigint {
   return BigInt(text);
 }
 
-/**
- * What the kernel answers to a value that it cannot take, to a device that is not there, to a file that no controller has, and (EBUSY) to a
- * memory limit below what is in use and cannot be given back.
- */
-const REFUSED = ['EINVAL', 'ERANGE', 'ENODEV', 'EACCES', 'ENOENT', 'EBUSY'];
+/** What the kernel answers to a value that it cannot take, to a device that is not there, and to a file that no controller has. */
+const REFUSED = ['EINVAL', 'ERANGE', 'ENODEV', 'EACCES', 'ENOENT'];
 
-/** A refused write is the request's mistake; the error names file and value. */
+/** A refused write is the request's mistake, or too early; the error names file and value. */
 export function resourceError(error: unknown): unknown {
-  for (let link = error; link instanceof Error; link = link.cause)
+  for (let link = error; link instanceof Error; link = link.cause) {
+    // What cgroup v1 says of memory; cgroup2 takes any limit, and kills where it cannot reclaim.
+    if (hasCode(link, 'EBUSY'))
+      return failedPrecondition(
+        'the container uses more memory than this limit, and the kernel cannot take it back: nothing was changed',
+        error,
+      );
     if (REFUSED.some((code) => hasCode(link, code))) return invalidArgument('resources', error);
+  }
   return error;
 }

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { RuntimeHandler } from '../../cri-proto/gen/api.ts';
 import { runCommand } from '../linux/command.ts';
+import { hasCode } from '../linux/errno.ts';
 
 /** The runtime handlers that are ours: no handler at all means the same. */
 export const OWN_HANDLERS: readonly string[] = ['', 'tskubelet'];
@@ -29,7 +30,10 @@ async function findOciRuntime(handler: string, file: string): Promise<OciRuntime
     if (!path.isAbsolute(file)) throw new Error(`"${file}" is not an absolute path`);
     await fs.promises.access(file, fs.constants.X_OK);
   } catch (cause) {
-    throw new Error(`--runtime-handler ${handler}=${file}`, { cause });
+    const flag = `--runtime-handler ${handler}=${file}`;
+    if (hasCode(cause, 'ENOENT')) throw new Error(`${flag}: there is no such file`);
+    if (hasCode(cause, 'EACCES')) throw new Error(`${flag}: the file cannot be executed`);
+    throw new Error(flag, { cause });
   }
   return { handler, path: file, ...(await readFeatures(file)) };
 }

@@ -1,6 +1,8 @@
 // Owns the readings behind the stats and metrics calls: which cgroup, which namespace, which tree, and what is remembered between calls.
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ContainerStats, NamespaceMode as Mode, type PodSandboxStats } from '../../cri-proto/gen/api.ts';
 import { openCgroup } from '../cgroup/apply.ts';
+import type { Cgroup } from '../cgroup/cgroup.ts';
 import { readProcs } from '../cgroup/processes.ts';
 import { readStats } from '../cgroup/stats.ts';
 import type { Container } from '../container/container.ts';
@@ -17,6 +19,8 @@ import { type Reading, renderContainerStats, renderSandboxStats, sumReadings } f
 
 /** Each reading opens some twenty files: more at once would only queue up in the thread pool. */
 const AT_ONCE = 16;
+/** The kernel counts CPU time exactly: a short while is enough for a first rate. */
+const MEASURE_MS = 200;
 
 export interface ContainerReading {
   readonly container: Container;
@@ -96,8 +100,16 @@ export class StatsCollector {
     const cgroup = openCgroup(this.#context.cgroups.host, cgroupPath);
     const [stats, pids] = await Promise.all([readStats(cgroup), readProcs(cgroup)]);
     const atNs = nowNs();
-    const rate = stats.cpu && this.#rates.rate(key, { atNs, usageNs: stats.cpu.usageNs }, bornNs);
+    const known = stats.cpu && this.#rates.rate(key, { atNs, usageNs: stats.cpu.usageNs }, bornNs);
+    const rate = known ?? (stats.cpu && (await this.#measureRate(key, cgroup, bornNs)));
     return { atNs, stats, pids, ...(rate === undefined ? {} : { usageNanoCores: rate }) };
+  }
+
+  /** Of an old container that nobody has asked about lately: no earlier reading says what it uses now, so a second one does. */
+  async #measureRate(key: string, cgroup: Cgroup, bornNs: bigint): Promise<bigint | undefined> {
+    await delay(MEASURE_MS, undefined, { ref: false });
+    const { cpu } = await readStats(cgroup);
+    return cpu && this.#rates.rate(key, { atNs: nowNs(), usageNs: cpu.usageNs }, bornNs);
   }
 }
 

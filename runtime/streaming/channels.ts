@@ -26,13 +26,21 @@ export interface Channels {
   finish(): Promise<void>;
 }
 
-/** Runs one exec or attach: `run` gives the exit code. Never rejects: how it went is told to the client. */
-export async function serveChannels(channels: Channels, run: (session: StreamSession) => Promise<number>): Promise<Ending> {
+/**
+ * Runs one exec or attach: `run` gives the exit code. Never rejects: how it went is told to the client. `stopping` ends it before its time,
+ * and its reason is what the client is told: a connection that just ends would look like success to clients of SPDY.
+ */
+export async function serveChannels(
+  channels: Channels,
+  run: (session: StreamSession) => Promise<number>,
+  stopping: AbortSignal,
+): Promise<Ending> {
   const sizes = listenForSizes(channels.resize);
-  const { stdin, stdout, stderr, signal } = channels;
+  const { stdin, stdout, stderr } = channels;
+  const signal = AbortSignal.any([channels.signal, stopping]);
   const ending: Ending = await run({ stdin, stdout, stderr, signal, onResize: sizes.onResize }).then(
-    (exitCode) => ({ exitCode }),
-    (error: unknown) => ({ error }),
+    (exitCode) => (stopping.aborted ? { error: stopping.reason } : { exitCode }),
+    (error: unknown) => ({ error: stopping.aborted ? stopping.reason : error }),
   );
   await Promise.all([end(stdout), end(stderr)]);
   await end(channels.error, channels.structured ? renderStatus(ending) : renderText(ending));

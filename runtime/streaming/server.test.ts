@@ -379,7 +379,7 @@ test('closing aborts what runs and leaves nothing open', async () => {
   });
   const url = own.url({ kind: 'exec', request: ExecRequest.create({ stdout: true }) });
   const unused = own.url({ kind: 'exec', request: ExecRequest.create({ stdout: true }) });
-  const { socket } = await websocket(url, 'v5.channel.k8s.io');
+  const { socket, messages } = await websocket(url, 'v5.channel.k8s.io');
   const idle = http.request(unused.replace(/exec.*/, ''), { method: 'POST', agent: false }).on('error', () => undefined);
   idle.flushHeaders();
   const refused = net.connect(Number(new URL(unused).port), '127.0.0.1').on('error', () => undefined);
@@ -388,6 +388,10 @@ test('closing aborts what runs and leaves nothing open', async () => {
   await own.close();
   assert.ok(aborted);
   if (socket.readyState !== WebSocket.CLOSED) await once(socket, 'close');
+  // SPDY clients took a connection that just ended for success.
+  const { status, message } = JSON.parse(onChannel(messages, 3).toString()) as { status: string; message: string };
+  assert.equal(status, 'Failure');
+  assert.match(message, /the runtime is stopping/);
   await assert.rejects(fetch(unused));
   idle.destroy();
   refused.destroy();

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createWebSocketStream, type WebSocket, WebSocketServer } from 'ws';
 import type { AttachRequest, ExecRequest, PortForwardRequest } from '../../cri-proto/gen/api.ts';
+import { unavailable } from '../errors.ts';
 import type { Logger } from '../logger.ts';
 import { type Channels, serveChannels, type Wanted } from './channels.ts';
 import {
@@ -30,6 +31,8 @@ const MAX_SESSIONS = 1000;
 const MAX_CONNECTIONS = 1500;
 /** How long a refused client may take to read why. */
 const REFUSAL_MS = 5000;
+/** How long clients may take to be told that the server closes. */
+const GOODBYE_MS = 2000;
 /** How long commands may take to be gone when the server closes. */
 const END_MS = 5000;
 
@@ -69,6 +72,8 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
   const tokens = createTokens<StreamRequest>();
   const sockets = new Set<Duplex>();
   const sessions = new Set<Promise<void>>();
+  const commands = new Set<Promise<unknown>>();
+  const stopping = new AbortController();
   const webSockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -163,8 +168,12 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
       await handlers.attach(wanted.request, session);
       return 0;
     };
-    const ending = await serveChannels(channels, run);
-    if ('error' in ending && !channels.signal.aborted) logger.info({ err: ending.error }, `${wanted.kind} session failed`);
+    const told = serveChannels(channels, run, stopping.signal);
+    commands.add(told);
+    const ending = await told;
+    commands.delete(told);
+    if ('error' in ending && !channels.signal.aborted && !stopping.signal.aborted)
+      logger.info({ err: ending.error }, `${wanted.kind} session failed`);
   }
 
   const base = renderBase(options.tls !== undefined, await listenAt(server, options));
@@ -175,10 +184,12 @@ export async function openStreamingServer(options: StreamingOptions): Promise<St
     },
     close: async () => {
       tokens.clear();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      const unbound = new Promise<void>((resolve) => server.close(() => resolve()));
+      stopping.abort(unavailable('the runtime is stopping: a command ends with it, an attached container runs on'));
+      await Promise.race([Promise.all(commands), delay(GOODBYE_MS, undefined, { ref: false })]);
       server.closeAllConnections();
       for (const socket of sockets) socket.destroy();
-      await closed;
+      await unbound;
       await Promise.race([Promise.all(sessions), delay(END_MS, undefined, { ref: false })]);
     },
   };
