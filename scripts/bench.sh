@@ -1,16 +1,22 @@
 #!/bin/sh
 # npm run bench [-- N]: container start, exec and sandbox start, side by side with the crun and runc of this machine, N rounds of each;
-# then pulling an image, side by side with containerd, podman and skopeo + umoci. npm run bench -- pull [N]: the latter alone.
+# then attaching to a network, side by side with Debian's CNI plugins; then pulling an image, side by side with containerd, podman and
+# skopeo + umoci. npm run bench -- attach [N] or pull [N]: one of these alone.
 . "$(dirname "$0")/node.sh"
 [ "$(id -u)" = 0 ] || { echo "bench: only root may start containers; use sudo" >&2; exit 1; }
 sh scripts/install-test-deps.sh
 # In a mount namespace of their own the peers' mounts are gone with them.
 bench_pull() { unshare -m --propagation private node --no-warnings bench/pull.ts "$@"; }
-if [ "${1:-}" = pull ]; then
-  shift
-  bench_pull "$@"
-  exit
-fi
+# In a network namespace that plays the host.
+bench_attach() { unshare -n sh -c 'ip link set lo up && exec node --no-warnings bench/attach.ts "$@"' attach "$@"; }
+case "${1:-}" in
+  pull | attach)
+    what=$1
+    shift
+    "bench_$what" "$@"
+    exit
+    ;;
+esac
 # In a mount namespace of our own: the peers' root filesystem is mounted there, and crun, which refuses hybrid hosts, finds no cgroup2
 # beside the v1 controllers. Ours keeps it, under another name.
 unshare -m --propagation private sh -c '
@@ -25,5 +31,7 @@ unshare -m --propagation private sh -c '
   umount "$aside" 2>/dev/null
   exit $status
 ' bench "$@" || exit
+echo
+bench_attach "$@"
 echo
 bench_pull

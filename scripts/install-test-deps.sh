@@ -10,7 +10,6 @@ packages="
   nftables                  reads our rules back
   containernetworking-plugins  in chains with ours, and the benchmark of attaching
   iptables                  what their portmap writes
-  iperf3                    limits of bandwidth
   iproute2                  reads our links and routes back
   bind9-dnsutils            asks for names
   dnsmasq-base              the name server behind the node
