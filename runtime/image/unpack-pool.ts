@@ -5,11 +5,11 @@ import { Worker } from 'node:worker_threads';
 import type { BlobProgress } from './blob-feed.ts';
 import type { Completed, CompleteJob } from './complete-layer.ts';
 import type { Unpacked } from './unpack.ts';
-import type { Task, Tasks, UnpackAnswer, UnpackMessage } from './unpack.worker.ts';
 import type { UnpackJob } from './unpack-job.ts';
+import type { Task, Tasks, UnpackAnswer, UnpackMessage } from './unpack-thread.ts';
 import type { TreeUsage } from './usage.ts';
 
-const IDLE_MS = 5_000;
+const IDLE_MS = 60_000;
 /** Of archives that are there whole. Those that are still coming are few anyway, and must not keep these waiting. */
 const WHOLE_AT_ONCE = 6;
 
