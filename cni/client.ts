@@ -46,6 +46,8 @@ export interface NetworkStatus {
 /** Of the bridge that pods are connected to. */
 export interface NetworkDescription {
   readonly bridge: string;
+  /** Whether new sandboxes are connected to it, and not by a configuration list. */
+  readonly takesNew: boolean;
   /** Ranges of pods' addresses, the primary family's first. */
   readonly podCidrs: readonly string[];
   /** The bridge's own addresses, one of each range; none while the network is not ready. */

@@ -7,6 +7,7 @@ import { netnsIdOf, POD_INTERFACE } from './bridge.ts';
 import { addChain, type ChainCall, checkChain, checkPlugins, delChain, type Executables, gcChain, hasCheck, statusChain } from './chain.ts';
 import type { Attachment, AttachRequest, NetworkStatus } from './client.ts';
 import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
+import { type ExplainedNetwork, explainNetwork } from './explain.ts';
 import { findConflict } from './host-port.ts';
 import { findLink, listLinks, setLinkUp } from './link.ts';
 import type { Fields } from './spec/config.ts';
@@ -119,6 +120,18 @@ export class ConfNetwork {
     return this.#loaded === undefined
       ? `no network configuration in ${this.#options.confDir}: new pods get the built-in network`
       : `new pods get network ${this.#loaded.list.name} of ${this.#loaded.file}`;
+  }
+
+  async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
+    const record = this.#records.get(sandboxId);
+    if (record?.state !== 'attached') return undefined;
+    const { netnsPath, hostInterface, list } = record;
+    const socket = new NetlinkSocket(NETLINK_ROUTE);
+    try {
+      return await explainNetwork({ netnsPath, hostInterface, socket, ips: attachmentOf(record).ips, confList: list.name });
+    } finally {
+      socket.close();
+    }
   }
 
   #watch(): void {

@@ -63,18 +63,26 @@ export interface ExplainedNetwork {
   readonly pod: readonly ExplainedLink[];
   /** On the machine, from the pod outwards: the veth's end, the bridge, the uplink; what is missing is not there. */
   readonly host: { readonly port?: ExplainedLink; readonly bridge?: ExplainedLink; readonly uplink?: ExplainedLink };
-  /** Absent: this kernel translates no addresses. */
+  /** Absent: this kernel translates no addresses, or plugins do it in their way. */
   readonly nat?: ExplainedNat;
+  /** Name of the configuration list whose plugins made all this. */
+  readonly confList?: string;
 }
 
 export interface ExplainInput {
-  readonly record: AttachmentRecord;
-  readonly bridge: string;
+  readonly netnsPath: string;
+  readonly ips: readonly string[];
+  /** The veth's end on the machine; "" when there is none. */
+  readonly hostInterface: string;
+  /** rtnetlink of the machine. */
   readonly socket: NetlinkSocket;
-  readonly nat: TableConfig | undefined;
+  readonly nat?: ExplainedNat;
+  /** Name of the configuration list that the pod was attached by. */
+  readonly confList?: string;
 }
 
-export async function explainNetwork({ record, bridge, socket, nat }: ExplainInput): Promise<ExplainedNetwork> {
+export async function explainNetwork(input: ExplainInput): Promise<ExplainedNetwork> {
+  const { netnsPath, ips, hostInterface, socket, nat, confList } = input;
   const host = await readNamespace(socket);
   const uplink = defaultLinkIndex(host.routes);
   const find = (matches: (link: Link) => boolean, commands: (name: string) => readonly string[]): ExplainedLink | undefined => {
@@ -82,11 +90,11 @@ export async function explainNetwork({ record, bridge, socket, nat }: ExplainInp
     return link === undefined ? undefined : explainLink(link, host, commands(link.name));
   };
   const port = find(
-    ({ name }) => name === record.hostInterface,
+    ({ name }) => name === hostInterface,
     (name) => [`ip -d -s link show dev ${name}`],
   );
   const bridgeLink = find(
-    ({ name }) => name === bridge,
+    ({ name }) => name === port?.port?.bridge,
     (name) => [`ip -s addr show dev ${name}`, `ip link show master ${name}`, `bridge fdb show br ${name}`],
   );
   const out = find(
@@ -94,15 +102,15 @@ export async function explainNetwork({ record, bridge, socket, nat }: ExplainInp
     (name) => [`ip -s addr show dev ${name}`, 'ip route', 'ip -6 route'],
   );
   return {
-    netns: record.netnsPath,
-    ips: record.addresses.map(({ address }) => address),
-    pod: await explainPod(record.netnsPath),
+    ...{ netns: netnsPath, ips },
+    pod: await explainPod(netnsPath),
     host: {
       ...(port === undefined ? {} : { port }),
       ...(bridgeLink === undefined ? {} : { bridge: bridgeLink }),
       ...(out === undefined ? {} : { uplink: out }),
     },
-    ...(nat === undefined ? {} : { nat: explainNat(record, nat) }),
+    ...(nat === undefined ? {} : { nat }),
+    ...(confList === undefined ? {} : { confList }),
   };
 }
 
@@ -182,7 +190,7 @@ function formatPrefix(bytes: Buffer, prefixLength: number): string {
 }
 
 /** What of the table concerns this pod: rules of its families, those of hostPorts when it has any. */
-function explainNat(record: AttachmentRecord, config: TableConfig): ExplainedNat {
+export function explainNat(record: AttachmentRecord, config: TableConfig): ExplainedNat {
   const addresses = record.addresses.map(({ address }) => parseIp(address));
   const hostPorts = planHostPorts(record.portMappings, addresses);
   const families = new Set(addresses.map(({ family }) => family));

@@ -6,7 +6,7 @@ import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attach
 import { bandwidthStep } from './bandwidth-step.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
-import { type ExplainedNetwork, explainNetwork } from './explain.ts';
+import { type ExplainedNetwork, explainNat, explainNetwork } from './explain.ts';
 import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
 import { type Cidr, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
@@ -263,6 +263,7 @@ class PodNetwork implements Network {
     const served = this.#host?.cidrs ?? [];
     return {
       bridge: this.#bridge,
+      takesNew: true,
       podCidrs: (served.length > 0 ? served : this.#cidrs).map(formatCidr),
       gateways: served.map((cidr) => formatIp(gatewayOf(cidr))),
     };
@@ -271,8 +272,11 @@ class PodNetwork implements Network {
   async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
     const record = this.#records.get(sandboxId);
     if (record?.state !== 'attached') return undefined;
-    const nat = this.#nat === undefined ? undefined : this.#natContent();
-    return explainNetwork({ record, bridge: this.#bridge, socket: this.#socket, nat });
+    const { netnsPath, hostInterface, addresses } = record;
+    return explainNetwork({
+      ...{ netnsPath, hostInterface, socket: this.#socket, ips: addresses.map(({ address }) => address) },
+      ...(this.#nat === undefined ? {} : { nat: explainNat(record, this.#natContent()) }),
+    });
   }
 
   async setPodCidrs(configured: readonly string[]): Promise<void> {

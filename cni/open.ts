@@ -72,11 +72,12 @@ class SelectedNetwork implements Network {
 
   /** Of the built-in network; that of a configuration list is its own. */
   describe(): NetworkDescription {
-    return this.#opened?.describe() ?? { bridge: '', podCidrs: [], gateways: [] };
+    const builtIn = this.#opened?.describe() ?? { bridge: '', podCidrs: [], gateways: [] };
+    return { ...builtIn, takesNew: !this.#conf.isUsed };
   }
 
   async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
-    return this.#opened?.explain(sandboxId);
+    return (await this.#conf.explain(sandboxId)) ?? this.#opened?.explain(sandboxId);
   }
 
   async setPodCidrs(cidrs: readonly string[]): Promise<void> {

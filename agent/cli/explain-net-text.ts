@@ -43,6 +43,7 @@ export interface ExplainedNet {
     readonly pod: readonly NetLink[];
     readonly host: { readonly port?: NetLink; readonly bridge?: NetLink; readonly uplink?: NetLink };
     readonly nat?: Nat;
+    readonly confList?: string;
   };
 }
 
@@ -56,7 +57,7 @@ export function renderExplainedNet({ namespace, pod, dns, network }: ExplainedNe
     ...(port === undefined ? [] : [join('a veth pair: what enters one end comes out of the other'), renderLink(port, describePort(port))]),
     ...(bridge === undefined ? [] : [join(''), renderLink(bridge, describeBridge(bridge, dns.servers))]),
     join(''),
-    nat === undefined ? '  no nftables table: pods reach no other network, and have no hostPorts\n' : renderNat(nat),
+    nat === undefined ? renderNoNat(network.confList) : renderNat(nat),
     join(''),
     uplink === undefined ? '  no way out: this machine has no default route\n' : renderLink(uplink, "the machine's way out"),
   ];
@@ -92,6 +93,11 @@ function renderLink(link: NetLink, what: string): string {
     ...routes.map((route) => `    route ${route}`),
   ];
   return `${lines.map((line) => `${line}\n`).join('')}${link.commands.map(command).join('')}`;
+}
+
+function renderNoNat(confList: string | undefined): string {
+  if (confList === undefined) return '  no nftables table: pods reach no other network, and have no hostPorts\n';
+  return `  network ${confList}   of a configuration list: its plugins translate addresses in their way\n${command('nft list ruleset')}`;
 }
 
 function renderNat({ table, hostPorts, rules, commands }: Nat): string {

@@ -45,6 +45,8 @@ const REREAD_MS = 1000;
 interface RuntimeNetwork {
   readonly gateways: readonly string[];
   readonly podCidrs: readonly string[];
+  /** False: new sandboxes are in a network of somebody's configuration list, which cannot ask here. */
+  readonly takesNew: boolean;
 }
 
 export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
@@ -120,6 +122,7 @@ class OwnServers {
       if (this.#servers.has(address)) continue;
       await this.#open(address).catch((error: unknown) => failures.push(explainBind(address, error)));
     }
+    if (!network.takesNew) return this.#say('their network is that of a configuration list');
     const listening = network.gateways.filter((address) => this.#servers.has(address));
     if (listening.length === 0) return this.#say(failures.join('; ') || 'the pod network is not ready');
     const domain = this.#options.clusterDomain;
@@ -180,9 +183,9 @@ class OwnServers {
 function parseNetwork(text: string | undefined): RuntimeNetwork | undefined {
   const strings = (value: unknown): value is string[] => Array.isArray(value) && value.every((one) => typeof one === 'string');
   try {
-    const { gateways, podCidrs } = JSON.parse(text ?? '') as { gateways?: unknown; podCidrs?: unknown };
+    const { gateways, podCidrs, takesNew } = JSON.parse(text ?? '') as { gateways?: unknown; podCidrs?: unknown; takesNew?: unknown };
     if (!strings(gateways) || !strings(podCidrs)) return undefined;
-    return { gateways: gateways.filter((address) => net.isIP(address) !== 0), podCidrs };
+    return { gateways: gateways.filter((address) => net.isIP(address) !== 0), podCidrs, takesNew: takesNew === true };
   } catch {
     return undefined;
   }
