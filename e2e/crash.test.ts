@@ -14,8 +14,8 @@ function faultPoints(): string[] {
   const runtime = path.resolve(import.meta.dirname, '../runtime');
   const sources = fs
     .readdirSync(runtime, { recursive: true, encoding: 'utf8' })
-    // Those of external OCI runtimes and of pulls: oci-runtimes.test.ts and registry-faults.test.ts die there.
-    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts') && !/^(oci|image)\//.test(name));
+    // Those of external OCI runtimes, pulls and checkpoints: oci-runtimes, registry-faults and checkpoint.test.ts die there.
+    .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts') && !/^(oci|image|checkpoint)\//.test(name));
   const names = sources.flatMap((name) =>
     [...fs.readFileSync(path.join(runtime, name), 'utf8').matchAll(/faultPoint\('([^']+)'\)/g)].map(([, point]) => point ?? ''),
   );

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { openCgroup, removeCgroup } from './cgroup/apply.ts';
 import { killCgroup } from './cgroup/processes.ts';
 import { listCgroups } from './cgroup/root.ts';
+import { thawAfterCrash } from './checkpoint/pod.ts';
 import { Container } from './container/container.ts';
 import { endCutSessions } from './container/exec-cgroup.ts';
 import { endContainer, releaseContainer, watchContainer } from './container/exit.ts';
@@ -18,6 +19,7 @@ import { findOurProcesses, killOurProcess, type OurProcess } from './process/our
 import { removeSandboxFiles } from './sandbox/files.ts';
 import { decodeSandboxRecord, type SandboxRecord } from './sandbox/record.ts';
 import { Sandbox } from './sandbox/sandbox.ts';
+import { removePodSandbox } from './sandbox/stop.ts';
 import { readJsonFile } from './state/json-file.ts';
 import { isAlive } from './state/process-identity.ts';
 
@@ -123,6 +125,7 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
       container.change({ state: 'running', shim: shim.identity, initPid: adopted.initPid });
       await endCutSessions(context.paths.containerRun(record.id));
       watchContainer(context, container, adopted);
+      if (record.frozen === true) thawInTime(context, container);
       return;
     }
     await killOurProcess(shim);
@@ -131,10 +134,21 @@ async function reconcileStarted(context: RuntimeContext, container: Container, p
   await endContainer(context, container, ended);
 }
 
+/** Nobody waits for it: criu may have to finish first. */
+function thawInTime(context: RuntimeContext, container: Container): void {
+  thawAfterCrash(context, container).catch((error: unknown) =>
+    context.logger.error({ container: container.id, err: error }, 'thaw of a container'),
+  );
+}
+
 async function reconcileSandbox(context: RuntimeContext, sandbox: Sandbox, processes: readonly OurProcess[]): Promise<void> {
   const { record } = sandbox;
   if (record.state === 'creating') {
     await discardHalfMade(context, sandbox, processes);
+    return;
+  }
+  if (record.restoring === true) {
+    await removePodSandbox(context, sandbox);
     return;
   }
   const alive = record.bootId === context.bootId && record.pause !== undefined && isAlive(record.pause);

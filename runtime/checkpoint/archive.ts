@@ -23,7 +23,10 @@ export function writeExternals(stage: string, externals: Externals): Promise<voi
 }
 
 export async function readExternals(directory: string): Promise<Externals> {
-  return JSON.parse(await fs.promises.readFile(path.join(directory, EXTERNALS), 'utf8')) as Externals;
+  const text = await fs.promises.readFile(path.join(directory, EXTERNALS), 'utf8').catch((error: unknown) => {
+    throw hasCode(error, 'ENOENT') ? failedPrecondition(`the checkpoint has no ${EXTERNALS}: an older version has made it`) : error;
+  });
+  return JSON.parse(text) as Externals;
 }
 
 /** What the container has changed in its root: the overlay's upper directory, and the names that it has deleted (whiteouts). */
@@ -77,15 +80,12 @@ export async function pack(stage: string, location: string, timeoutMs: number): 
 /** Whose checkpoint an archive is. What is restored has the credentials that the archive says: so it must be root's alone. */
 export async function readArchive(archive: string): Promise<ConfigDump> {
   await checkOwner(archive);
-  const { exitCode, stdout, stderr } = await runCommand(['tar', '-x', '-O', '-f', archive, './config.dump', `./${EXTERNALS}`]).catch(
-    (error: unknown) => {
-      throw failedPrecondition(`checkpoint ${archive} cannot be read`, error);
-    },
-  );
-  if (exitCode !== 0)
-    throw failedPrecondition(`${archive} is no checkpoint of ${CHECKPOINT_RUNTIME}: ${stderr.toString().trim().split('\n')[0]}`);
-  const text = stdout.toString();
-  return JSON.parse(text.slice(0, text.lastIndexOf('{'))) as ConfigDump;
+  const { exitCode, stdout, stderr } = await runCommand(['tar', '-x', '-O', '-f', archive, './config.dump']);
+  if (exitCode !== 0) throw failedPrecondition(`${archive} is no checkpoint of a container: ${stderr.toString().trim().split('\n')[0]}`);
+  const config = JSON.parse(stdout.toString()) as ConfigDump;
+  if (config.runtime !== CHECKPOINT_RUNTIME)
+    throw failedPrecondition(`${archive} is a checkpoint of ${config.runtime}: its processes have namespaces that cannot be joined here`);
+  return config;
 }
 
 async function checkOwner(archive: string): Promise<void> {

@@ -26,6 +26,8 @@ export interface SandboxRecord {
   readonly ips: readonly string[];
   /** True from before the first network effect until detach has succeeded. */
   readonly networkAttached: boolean;
+  /** Its containers are being made from a checkpoint: nobody has been told its id. */
+  readonly restoring?: boolean;
 }
 
 /** The record as JSON: the config as protobuf bytes, so that fields unknown to us survive a restart. */

@@ -65,7 +65,12 @@ function checkExternalHandler(config: PodSandboxConfig, handler: string, ociRunt
     );
 }
 
-export async function runPodSandbox(context: RuntimeContext, config: PodSandboxConfig, runtimeHandler: string): Promise<Sandbox> {
+export async function runPodSandbox(
+  context: RuntimeContext,
+  config: PodSandboxConfig,
+  runtimeHandler: string,
+  more: Pick<SandboxRecord, 'restoring'> = {},
+): Promise<Sandbox> {
   const metadata = config.metadata;
   if (metadata === undefined) throw invalidArgument('sandbox config has no metadata');
   const key = sandboxKey(metadata);
@@ -81,6 +86,7 @@ export async function runPodSandbox(context: RuntimeContext, config: PodSandboxC
     bootId: context.bootId,
     ips: [],
     networkAttached: false,
+    ...more,
   };
   const sandbox = new Sandbox(context.paths, record);
   context.names.set(key, sandbox.id);
