@@ -10,6 +10,7 @@ import { createImageAdmin } from './admin.ts';
 import { createContentStore } from './content.ts';
 import { digestOf } from './digest.ts';
 import { createDownloads } from './downloads.ts';
+import { createLayerMeasures, sumUsages } from './fs-usage.ts';
 import { builtInHostImages, describeHostImage, fileIdentity, type HostImage, makeHostLayer } from './host-image.ts';
 import { addImage, chainOf, findImage, imageOf, openImageIndex } from './image-index.ts';
 import { importArchive } from './import.ts';
@@ -35,6 +36,8 @@ export interface ImageStoreOptions {
   readonly findCredentials?: PullRequest['findCredentials'];
   readonly faultPoint?: (name: string) => void;
 }
+
+const COLLECT_EVERY_MS = 60 * 60_000;
 
 /** Opens the image store in `dir`; one process at a time may write to it. */
 export async function openImageStore(options: ImageStoreOptions): Promise<ImageStore> {
@@ -66,6 +69,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const removedHosts = new Set<string>();
   let probed: OverlaySupport | undefined;
   const support = (): OverlaySupport => (probed ??= probeOverlay(dir));
+  const measures = createLayerMeasures(pool.measure);
   const snapshots = createSnapshotStore(dir, runDir, { logger, support, measure: pool.measure });
 
   const parts: ImageParts = {
@@ -121,6 +125,12 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
     });
   }
 
+  // Parts of layers that nobody has come back for would otherwise wait for the next removal of an image.
+  const ageing = setInterval(() => {
+    collect().catch((error: unknown) => logger.warn({ err: error }, 'cannot remove what no image needs any more'));
+  }, COLLECT_EVERY_MS);
+  ageing.unref();
+
   const admin = createImageAdmin({
     ...{ index, changes, content, layers, snapshots, ingestDir, registryConfigDir, findCredentials, collect, fsUsage },
     layersApart: () => support().whiteouts,
@@ -130,14 +140,11 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   });
 
   async function fsUsage(): Promise<FsUsage> {
-    const chains = new Set(liveChains());
+    const homes = [...new Set(liveChains())].filter(layers.has).map((chainId) => path.dirname(layers.directory(chainId)));
     const [blobs, coming] = [await content.usage(), await downloads.usage()];
-    const usages = [...chains].map((chainId) => layers.usage(chainId));
-    return {
-      mountpoint: dir,
-      usedBytes: BigInt(usages.reduce((total, { sizeBytes }) => total + sizeBytes, blobs.bytes + coming.bytes)),
-      inodesUsed: BigInt(usages.reduce((total, { inodes }) => total + inodes, blobs.inodes + coming.inodes)),
-    };
+    const usages = [await pool.measure(ingestDir), ...(await Promise.all(homes.map(measures.read)))];
+    for (const { bytes, inodes } of [blobs, coming]) usages.push({ usedBytes: BigInt(bytes), inodesUsed: BigInt(inodes) });
+    return { mountpoint: dir, ...sumUsages(usages) };
   }
 
   /** Makes a host image unless the one that is there is still what the host has. */
@@ -262,7 +269,8 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       const live = new Set(liveChains());
       if (chain.some((chainId) => !live.has(chainId))) await collect();
     },
-    snapshotUsage: async (containerId) => ({ mountpoint: dir, ...(await snapshots.usage(containerId)) }),
+    snapshotUsage: async (containerId) => ({ mountpoint: snapshots.inMemory() ?? dir, ...(await snapshots.usage(containerId)) }),
+    snapshotMountpoint: () => snapshots.inMemory() ?? dir,
     fsUsage,
     reconcile: async (containerIds) => {
       for (const id of await snapshots.ids()) if (!containerIds.has(id)) await snapshots.remove(id);
@@ -270,6 +278,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
       await collect();
     },
     close: async () => {
+      clearInterval(ageing);
       for (const { abort } of pulls.values()) abort.abort(new Error('the image store is closing'));
       await Promise.allSettled([...[...pulls.values()].map(({ id }) => id), ...hosts.values()]);
       await pool.close();

@@ -34,6 +34,8 @@ export interface SnapshotStore {
   record(containerId: string): SnapshotRecord | undefined;
   /** Every container that has something here, with or without a record. */
   ids(): Promise<string[]>;
+  /** The tmpfs that the writable directories are on, where they are on one. */
+  inMemory(): string | undefined;
   /** What each snapshot uses. */
   records(): Iterable<SnapshotRecord>;
   /** Chain IDs in use by snapshots. */
@@ -148,6 +150,7 @@ export function createSnapshotStore(dir: string, runDir: string, { logger, suppo
     },
     ids,
     record: (containerId) => known.get(containerId),
+    inMemory: () => (upperRoot === tmpfs ? tmpfs : undefined),
     records: () => known.values(),
     usedChains: () => [...known.values()].flatMap(({ chain, volumes = {} }) => [...chain, ...Object.values(volumes).flat()]),
   };

@@ -321,10 +321,16 @@ test('a layer that a power loss may have cut short is made anew', async () => {
   }
 });
 
-test('fsUsage counts the layers once', async () => {
-  const usage = await home.store.fsUsage();
-  const [node] = home.store.list().filter(({ repoTags }) => repoTags.includes('localhost/node:host'));
-  assert.ok(usage.usedBytes > (node?.sizeBytes ?? 0n));
-  assert.ok(usage.inodesUsed > 10n);
-  assert.equal(usage.mountpoint, home.dir);
+test('fsUsage is what du(1) counts, each layer once', async () => {
+  const du = (what: string) => Number(execFileSync('du', [what, '--summarize', home.dir], { encoding: 'utf8' }).split('\t')[0]);
+  for (const look of ['measured', 'noted']) {
+    const usage = await home.store.fsUsage();
+    // The directories around and the index are few and small beside what is counted.
+    const bytes = du('--block-size=1') - Number(usage.usedBytes);
+    const inodes = du('--inodes') - Number(usage.inodesUsed);
+    assert.ok(bytes >= 0 && bytes < 300_000, `${look}: ${bytes} bytes more on disk than told`);
+    assert.ok(inodes >= 0 && inodes < 60, `${look}: ${inodes} inodes more on disk than told`);
+    assert.equal(usage.mountpoint, home.dir);
+  }
+  assert.equal(home.store.snapshotMountpoint(), home.dir);
 });

@@ -112,6 +112,9 @@ export interface ImageStore {
   prepareSnapshot(containerId: string, imageId: string, options?: SnapshotOptions): Promise<Snapshot>;
   removeSnapshot(containerId: string): Promise<void>;
   snapshotUsage(containerId: string): Promise<FsUsage>;
+  /** Where the writable layers of containers lie: beside the images, or in memory. */
+  snapshotMountpoint(): string;
+  /** Images, and what is on its way to become one; writable layers are not in it. */
   fsUsage(): Promise<FsUsage>;
   /** Removes snapshots and leftovers whose owner is not in `containerIds`. Called once at start. */
   reconcile(containerIds: ReadonlySet<string>): Promise<void>;

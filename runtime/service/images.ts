@@ -2,10 +2,13 @@
 import type { Image as CriImage, FilesystemUsage } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
 import { type CriCode, CriError, invalidArgument } from '../errors.ts';
+import { sumUsages } from '../image/fs-usage.ts';
 import { readImageInfo } from '../image/info.ts';
 import { RegistryError } from '../image/registry-error.ts';
 import type { FsUsage, Image, PullAuth } from '../image/store.ts';
+import type { TreeUsage } from '../image/usage.ts';
 import type { CriHandlers } from '../server/handlers.ts';
+import { DiskUsage } from '../stats/disk-usage.ts';
 import { nowNs } from '../time.ts';
 
 function reference(image: { image: string } | undefined): string {
@@ -65,7 +68,16 @@ export async function coded<T>(pull: Promise<T>): Promise<T> {
   }
 }
 
-export function imageHandlers({ images }: RuntimeContext): CriHandlers {
+export function imageHandlers({ images, containers }: RuntimeContext): CriHandlers {
+  const written = new DiskUsage((id) => images.snapshotUsage(id), nowNs);
+
+  /** What the containers wrote. One that takes long to measure is counted at the next call. */
+  async function writtenUsage(): Promise<TreeUsage> {
+    written.retain((id) => containers.has(id));
+    const answers = await Promise.all([...containers.keys()].map((id) => written.read(id)));
+    return sumUsages(answers.flatMap((answer) => (answer === undefined ? [] : [answer.usage])));
+  }
+
   const listImages = async (filter: string): Promise<CriImage[]> => {
     if (filter === '') return images.list().map(renderImage);
     const found = await images.status(filter);
@@ -88,7 +100,12 @@ export function imageHandlers({ images }: RuntimeContext): CriHandlers {
       return {};
     },
     imageFsInfo: async () => {
-      const usage = renderUsage(await images.fsUsage());
+      const [own, byContainers] = await Promise.all([images.fsUsage(), writtenUsage()]);
+      const mountpoint = images.snapshotMountpoint();
+      if (mountpoint !== own.mountpoint)
+        return { imageFilesystems: [renderUsage(own)], containerFilesystems: [renderUsage({ mountpoint, ...byContainers })] };
+      // One file system for both: told twice, with all that is on it.
+      const usage = renderUsage({ mountpoint, ...sumUsages([own, byContainers]) });
       return { imageFilesystems: [usage], containerFilesystems: [usage] };
     },
   };
