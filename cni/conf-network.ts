@@ -48,10 +48,14 @@ export interface ConfNetworkOptions {
 
 const ready: NetworkStatus = { ready: true, reason: '', message: '' };
 
-/** An error and its causes as one sentence. */
+/** An error and its causes as one sentence; what one repeats of another is not said twice. */
 function sentence(error: unknown): string {
-  const { message, cause } = error as Error;
-  return cause === undefined || message.endsWith(String((cause as Error).message)) ? message : `${message}: ${sentence(cause)}`;
+  const parts: string[] = [];
+  for (let one: unknown = error; one instanceof Error; one = one.cause) {
+    const { message } = one;
+    if (!parts.some((part) => part.includes(message))) parts.push(message);
+  }
+  return parts.join(': ');
 }
 
 export class ConfNetwork {
