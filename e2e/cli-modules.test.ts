@@ -50,6 +50,7 @@ test('version loads a handful of modules and no package', async () => {
 
 for (const args of [
   ['get', 'pods'],
+  ['describe', 'pod', 'web'],
   ['logs', 'web'],
   ['exec', 'web', '--', 'ls'],
   ['attach', 'web'],

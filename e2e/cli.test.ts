@@ -131,7 +131,20 @@ for (const [title, args, code, sentence] of [
   });
 
 test('each command has help of its own', async () => {
-  for (const command of ['runtime', 'run', 'get', 'logs', 'exec', 'attach', 'port-forward', 'explain', 'image', 'doctor', 'version']) {
+  for (const command of [
+    'runtime',
+    'run',
+    'get',
+    'describe',
+    'logs',
+    'exec',
+    'attach',
+    'port-forward',
+    'explain',
+    'image',
+    'doctor',
+    'version',
+  ]) {
     const { code, stdout } = await run(launcher, [command, '--help']);
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`^usage: tskubelet ${command}`));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addImage, findImage, type ImageRecord } from './image-index.ts';
+import { addImage, findImage, type ImageRecord, planPrune, untagImage } from './image-index.ts';
 
 const hex = (digit: string) => digit.repeat(64);
 const id = (digit: string) => `sha256:${hex(digit)}`;
@@ -61,4 +61,33 @@ test('addImage drops a host image that a newer one replaces', () => {
     addImage([old, nginx], { ...record('2', ['localhost/node:host']), host }).map((image) => image.id),
     [nginx.id, id('2')],
   );
+});
+
+const named = (id: string, repoTags: string[], repoDigests: string[] = [], pinned = false): ImageRecord => ({
+  ...record(id, repoTags),
+  ...{ repoDigests, pinned },
+});
+
+test('a name is taken from its image, which goes with its last one', () => {
+  const records = [named('a', ['localhost/x:1', 'localhost/y:1']), named('b', ['localhost/z:1'], ['localhost/z@sha256:1'])];
+  const ids = (left: readonly ImageRecord[]) => left.map(({ id, repoTags }) => [id, ...repoTags]);
+  const [a = named('', []), b = named('', [])] = records;
+  assert.deepEqual(ids(untagImage(records, 'localhost/x:1')), [
+    [a.id, 'localhost/y:1'],
+    [b.id, 'localhost/z:1'],
+  ]);
+  assert.deepEqual(ids(untagImage(records, 'localhost/z:1')), [[a.id, 'localhost/x:1', 'localhost/y:1']], 'its digest does not keep it');
+  assert.deepEqual(ids(untagImage(records, 'localhost/absent:1')), ids(records));
+  const byDigest = [named('c', [], ['localhost/w@sha256:1', 'localhost/w@sha256:2'])];
+  assert.deepEqual(untagImage(byDigest, 'localhost/w@sha256:1')[0]?.repoDigests, ['localhost/w@sha256:2']);
+  assert.deepEqual(untagImage(untagImage(byDigest, 'localhost/w@sha256:1'), 'localhost/w@sha256:2'), []);
+});
+
+test('prune takes what has no tag, or all that is neither used nor pinned', () => {
+  const records = [named('a', ['x:1']), named('b', []), named('c', [], [], true), named('d', []), named('e', ['y:1'], [], true)];
+  const [, , , d] = records;
+  const isUsed = (one: ImageRecord) => one === d;
+  const taken = (all: boolean) => planPrune(records, isUsed, all).map((one) => records.indexOf(one));
+  assert.deepEqual(taken(false), [1]);
+  assert.deepEqual(taken(true), [0, 1]);
 });
