@@ -11,6 +11,7 @@ import { digestOf } from './digest.ts';
 import { parseReference } from './reference.ts';
 import { downloadTo, openRepository } from './registry.ts';
 import { RegistryError } from './registry-error.ts';
+import { planUpstream } from './registry-hosts.ts';
 import { makeImage, type TestImage } from './testing/images.ts';
 import { startTestRegistry, type TestRegistry } from './testing/registry.ts';
 import { openTestStore, type TestStore } from './testing/store.ts';
@@ -341,6 +342,88 @@ test('credentials do not follow a redirect to another host', async (t) => {
   assert.equal(await home.store.pull(name, { auth }), image.id);
   assert.equal(other.requests.length, 2);
   assert.deepEqual(leaked, []);
+});
+
+test('a token that has run out is fetched anew, once for all layers', async (t) => {
+  const image = makeImage(['a', 'b', 'c', 'd'].map((label) => [{ name: label, content: `expiring ${label}` }]));
+  const name = serve(image);
+  let issued = 0;
+  const tokens = http.createServer((_, answer) => answer.end(JSON.stringify({ token: `token-${++issued}` })));
+  tokens.listen(0, '127.0.0.1');
+  await once(tokens, 'listening');
+  t.after(() => {
+    registry.intercept = () => false;
+    tokens.closeAllConnections();
+    tokens.close();
+  });
+  const realm = `http://127.0.0.1:${(tokens.address() as AddressInfo).port}/token`;
+  registry.intercept = (request, answer) => {
+    // The first token is good for what is small only.
+    const needed = isLayer(request.url, image) ? 'Bearer token-2' : 'Bearer token-1';
+    if (request.headers.authorization === needed) return false;
+    return Boolean(answer.writeHead(401, { 'www-authenticate': `Bearer realm="${realm}"` }).end());
+  };
+  assert.equal(await home.store.pull(name), image.id);
+  assert.equal(issued, 2);
+});
+
+test('a foreign layer comes from where its manifest says, without credentials, when the registry has none', async (t) => {
+  const image = makeImage([[{ name: 'a', content: 'foreign' }]]);
+  const elsewhere = await startTestRegistry();
+  const [layer] = image.layers;
+  const urls = ['ftp://127.0.0.1/x', `http://${elsewhere.host}/absent`, `http://${elsewhere.host}/v2/any/blobs/${layer?.digest}`];
+  const type = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
+  const manifestFields = { layers: [{ mediaType: type, digest: layer?.digest, size: layer?.bytes.length, urls }] };
+  const foreign = makeImage([[{ name: 'a', content: 'foreign' }]], { manifestFields });
+  const name = serve(foreign);
+  elsewhere.serve('any', '1', image);
+  const headers: unknown[] = [];
+  elsewhere.intercept = (request) => {
+    headers.push(request.headers.authorization);
+    return false;
+  };
+  t.after(async () => {
+    registry.intercept = () => false;
+    await elsewhere.close();
+  });
+  registry.intercept = (request, answer) => {
+    if (request.headers.authorization === undefined) return Boolean(answer.writeHead(401, { 'www-authenticate': 'Basic' }).end());
+    return isLayer(request.url, image) && Boolean(answer.writeHead(404).end());
+  };
+  assert.equal(await home.store.pull(name, { auth: { username: 'me', password: 'pw' } }), foreign.id);
+  assert.deepEqual(headers, [undefined, undefined]);
+});
+
+test('a registry is reached through the proxy of the environment', async (t) => {
+  const image = makeImage([[{ name: 'a', content: 'proxied' }]]);
+  serve(image);
+  const repository = `test/image-${count - 1}`;
+  const seen: string[] = [];
+  const proxy = http.createServer((request, answer) => {
+    seen.push(`${request.headers['proxy-authorization']} ${request.url}`);
+    const url = new URL(request.url ?? '');
+    const [hostname, port] = registry.host.split(':');
+    http.get({ hostname, port, path: url.pathname, headers: { accept: request.headers.accept ?? '*/*' } }, (from) => {
+      answer.writeHead(from.statusCode ?? 500, from.headers);
+      from.pipe(answer);
+    });
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  const { HTTP_PROXY } = process.env;
+  t.after(() => {
+    if (HTTP_PROXY === undefined) delete process.env.HTTP_PROXY;
+    else process.env.HTTP_PROXY = HTTP_PROXY;
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  process.env.HTTP_PROXY = `http://me:pw@127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  // No such host: what it gives comes by way of the proxy.
+  const hosts = [{ ...planUpstream(registry.host), base: 'http://registry.invalid/v2' }];
+  const found = await openRepository(parseReference(`registry.invalid/${repository}`), { hosts }).manifest('latest');
+  assert.equal(found.digest, image.manifest.digest);
+  const credentials = Buffer.from('me:pw').toString('base64');
+  assert.deepEqual(seen, [`Basic ${credentials} http://registry.invalid/v2/${repository}/manifests/latest`]);
 });
 
 test('a pull without progress is given up', async (t) => {

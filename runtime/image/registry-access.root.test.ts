@@ -1,7 +1,10 @@
 // Debian's docker-registry behind everything that stands between people and their images: TLS of an own CA, client certificates,
 // passwords, token servers, config.json and its helpers.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
+import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -80,6 +83,42 @@ test('a registry with a certificate of its own CA is refused with advice, and ta
   await roundTrip(registry);
 });
 
+test('TLS goes through a tunnel of the proxy that the environment names', options, async (t) => {
+  const certificates = path.join(dir, 'tunnelled');
+  fs.mkdirSync(certificates);
+  makeCertificates(certificates);
+  const registry = await start('behind', { tls: { dir: certificates } });
+  configure(registry, `server = "https://${registry.host}"\nca = "${certificates}/ca.pem"\n`);
+  await roundTrip(registry);
+  const asked: string[] = [];
+  const proxy = http.createServer();
+  proxy.on('connect', (request, socket) => {
+    asked.push(request.url ?? '');
+    const [address = '', port] = registry.host.split(':');
+    const onward = net.connect(Number(port), address, () => {
+      socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+      onward.pipe(socket).pipe(onward);
+    });
+    for (const end of [socket, onward]) end.on('error', () => end.destroy());
+  });
+  proxy.listen(0, '127.0.0.1');
+  await once(proxy, 'listening');
+  process.env.HTTPS_PROXY = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  t.after(() => {
+    delete process.env.HTTPS_PROXY;
+    proxy.closeAllConnections();
+    proxy.close();
+  });
+  const own = path.join(configDir, 'registry.invalid');
+  fs.mkdirSync(own);
+  fs.writeFileSync(path.join(own, 'hosts.toml'), `ca = "${certificates}/ca.pem"\n`);
+  await home.store.pull('registry.invalid/team/app:1');
+  assert.ok(asked.length > 0 && asked.every((authority) => authority === 'registry.invalid:443'), asked.join());
+  process.env.NO_PROXY = '*.invalid';
+  t.after(() => delete process.env.NO_PROXY);
+  await assert.rejects(home.store.pull('registry.invalid/team/app:1'), /registry\.invalid does not answer/);
+});
+
 test('a registry that wants client certificates gets the one of hosts.toml', options, async () => {
   const certificates = path.join(dir, 'mutual');
   fs.mkdirSync(certificates);
@@ -87,7 +126,10 @@ test('a registry that wants client certificates gets the one of hosts.toml', opt
   const registry = await start('clients', { tls: { dir: certificates, clients: true } });
   const ca = `ca = ["${certificates}/ca.pem"]\n`;
   configure(registry, ca);
-  await assert.rejects(home.store.pull(`${registry.host}/team/app:1`), /wants a client certificate; name one as client in hosts\.toml/);
+  await assert.rejects(
+    home.store.pull(`${registry.host}/team/app:1`),
+    /wants a client certificate that it trusts; name one as client in hosts\.toml/,
+  );
   configure(registry, `${ca}client = [["${certificates}/client.pem", "${certificates}/client.key"]]\n`);
   await roundTrip(registry);
   // A mirror that has nothing to do with it and does not listen costs its dial_timeout at most.

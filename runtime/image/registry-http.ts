@@ -65,7 +65,6 @@ const words: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed; name its CA as ca in hosts.toml',
   SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
-  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: 'it wants a client certificate; name one as client in hosts.toml',
   CERT_HAS_EXPIRED: 'its certificate has expired',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
@@ -81,6 +80,11 @@ export function describeFailure(error: unknown): string {
   // Several addresses were tried: the first failure stands for all.
   const nested = error instanceof AggregateError ? error.errors[0] : undefined;
   if (nested instanceof Error && words[code ?? ''] === undefined) return describeFailure(nested);
+  // Which of these it says depends on the version of TLS.
+  if (/ALERT_(BAD_CERTIFICATE|CERTIFICATE_REQUIRED|CERTIFICATE_UNKNOWN)$/.test(code ?? ''))
+    return 'it wants a client certificate that it trusts; name one as client in hosts.toml';
+  const { reason } = error as { reason?: unknown };
+  if (code?.startsWith('ERR_SSL_') && typeof reason === 'string') return words[code] ?? reason;
   return words[code ?? ''] ?? (cause instanceof Error ? `${message}: ${describeFailure(cause)}` : message);
 }
 
@@ -108,7 +112,7 @@ async function send(url: URL, options: HttpRequest): Promise<HttpAnswer> {
       request = https.request(url, {
         method,
         headers,
-        agent: false,
+        // Without an agent, or that one would connect by itself.
         createConnection: () => tls.connect({ socket, host, servername, ...trust.options }),
       });
     }
