@@ -1,5 +1,6 @@
 // What cannot be: taken hostPorts, taken ranges, full ranges, steps that fail; and what can: two nodes, many pods at once, another range.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -49,6 +50,7 @@ hostTest('a hostPort that a program of the host listens on is refused with its n
   assert.match(await refusal(attach(network, a, [onto80])), program);
   assert.match(await refusal(attach(network, a, [{ ...onto80, protocol: 'udp', hostIp: '127.0.0.1' }])), program);
   const own = net.createServer().listen(8080, '127.0.0.1');
+  await once(own, 'listening');
   assert.match(await refusal(attach(network, a, mapping)), /^hostPort 8080\/tcp is taken by tskubelet itself/);
   assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
   assert.deepEqual(fs.readdirSync(path.join(stateDir, 'attachments')), []);

@@ -2,6 +2,9 @@
 // A hostPort is no socket: nothing but a look would tell.
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { hasCode } from '../runtime/linux/errno.ts';
+import { AF_INET, AF_INET6 } from '../runtime/linux/rtnetlink-route.ts';
+import { listBoundSockets } from '../runtime/linux/sock-diag.ts';
 import type { PortMapping } from './client.ts';
 import { describeHostPort, type Scope, scopeOf } from './host-port.ts';
 import { type Family, type IpAddress, ipFromBytes } from './ip.ts';
@@ -45,7 +48,7 @@ export async function refuseListeners(portMappings: readonly PortMapping[]): Pro
   for (const protocol of ['tcp', 'udp'] as const) {
     const mappings = portMappings.filter((mapping) => mapping.protocol === protocol);
     if (mappings.length === 0) continue;
-    const listeners = [...(await readListeners(protocol, 4)), ...(await readListeners(protocol, 6))];
+    const listeners = (await Promise.all([readListeners(protocol, 4), readListeners(protocol, 6)])).flat();
     for (const mapping of mappings) {
       const taken = listeners.find((listener) => listensFor(listener, mapping, scopeOf(mapping)));
       if (taken === undefined) continue;
@@ -56,6 +59,13 @@ export async function refuseListeners(portMappings: readonly PortMapping[]): Pro
 }
 
 async function readListeners(protocol: 'tcp' | 'udp', family: Family): Promise<Listener[]> {
+  try {
+    const sockets = await listBoundSockets(protocol, family === 4 ? AF_INET : AF_INET6);
+    return sockets.map(({ address, port, inode }) => ({ family, address: ipFromBytes(address), port, inode: String(inode) }));
+  } catch (error) {
+    // A kernel built without sock_diag for this protocol.
+    if (!hasCode(error, 'ENOENT', 'EOPNOTSUPP', 'EPROTONOSUPPORT')) throw error;
+  }
   const file = `/proc/self/net/${protocol}${family === 6 ? '6' : ''}`;
   // A kernel without IPv6 has no table of it.
   return parseListeners(await fs.readFile(file, 'utf8').catch(() => ''), protocol, family);

@@ -158,8 +158,9 @@ class PodNetwork implements Network {
     this.#portmap.claim(record);
     let sandbox: NetlinkSocket | undefined;
     try {
-      await refuseListeners(record.portMappings);
-      await this.#records.announce(record);
+      // Both settle before a refusal is acted on: it takes the record back.
+      const [refused, announced] = await Promise.allSettled([refuseListeners(record.portMappings), this.#records.announce(record)]);
+      for (const one of [refused, announced]) if (one.status === 'rejected') throw one.reason;
       faultPoint('recorded');
       sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
       const added = await addAll(this.#plugins, record, { netnsFd, sandbox }, faultPoint);
