@@ -85,6 +85,7 @@ export async function containerInfo(context: RuntimeContext, container: Containe
     phases: record.phases,
     oomKills: record.oomKills,
     cgroupPath: record.cgroupPath,
+    ...(record.restore === undefined ? {} : { restored: true, checkpointedAt: record.restore.checkpointedAt }),
   };
   const sandbox = context.sandboxes.get(record.sandboxId);
   if (sandbox === undefined) return { info: json(info) };
