@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import type { AttachmentRecord } from './attachment.ts';
 import { type BridgePort, ensureBridge, repairPorts } from './bridge.ts';
-import { type Cidr, contains, formatCidr, parseCidr, parseIp } from './ip.ts';
+import { type Cidr, contains, type Family, formatCidr, parseCidr, parseIp } from './ip.ts';
 import { deleteLink, findLink, listLinks } from './link.ts';
 import { advertisedLinkIndexes, defaultLinkIndex, findClash, listRoutes } from './route.ts';
 import { applySysctls, hostSysctls, renderSysctl } from './sysctl.ts';
@@ -70,6 +70,13 @@ export function usableCidrs(cidrs: readonly Cidr[], onNotice: (sentence: string)
   if (reason === undefined || dropped.length === 0) return [...cidrs];
   onNotice(`${reason}: pods get no address of ${dropped.map(formatCidr).join(', ')}`);
   return cidrs.filter(({ family }) => family === 4);
+}
+
+/** Families whose rules see what a bridge forwards by itself: br_netfilter's business, which others may have loaded. */
+export function bridgeFilter(): Family[] {
+  const isOn = (file: string): boolean => fs.existsSync(file) && fs.readFileSync(file, 'utf8').trim() === '1';
+  const directory = '/proc/sys/net/bridge/bridge-nf-call-';
+  return [...(isOn(`${directory}iptables`) ? [4 as const] : []), ...(isOn(`${directory}ip6tables`) ? [6 as const] : [])];
 }
 
 export async function bridgeExists(socket: NetlinkSocket, { name, index }: BridgePort): Promise<boolean> {

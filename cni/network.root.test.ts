@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hostTest, requestFromHost, run, startPeer } from './testing/host.ts';
+import { hostTest, requestFromHost, run, setBridgeFilter, startPeer, temporaryDirectory } from './testing/host.ts';
 import { addressOf, attach, open, openOutside } from './testing/network.ts';
 
 const protocols = ['tcp', 'udp'] as const;
@@ -37,6 +37,7 @@ hostTest('pods reach the outside by the host’s address, over both families', i
 });
 
 hostTest('hostPorts lead to the pod from outside, from the host, from pods and from the pod itself', import.meta.url, async () => {
+  const seen = setBridgeFilter(1);
   const outside = await openOutside();
   const { network } = await open();
   const web = await startPeer('web');
@@ -54,8 +55,8 @@ hostTest('hostPorts lead to the pod from outside, from the host, from pods and f
     assert.equal(await requestFromHost(protocol, '127.0.0.1', 8080), 'web 10.244.0.1');
     assert.equal(await requestFromHost(protocol, '192.0.2.1', 8080), 'web 192.0.2.1');
     assert.equal(await requestFromHost(protocol, '2001:db8::1', 8080), 'web 2001:db8::1');
-    assert.equal(await client.request(protocol, '192.0.2.1', 8080), 'web 10.244.0.3');
-    assert.equal(await client.request(protocol, '2001:db8::1', 8080), 'web fd00:244::3');
+    assert.equal(await client.request(protocol, '192.0.2.1', 8080), seen ? 'web 10.244.0.3' : 'web 10.244.0.1');
+    assert.equal(await client.request(protocol, '2001:db8::1', 8080), seen ? 'web fd00:244::3' : 'web fd00:244::1');
     assert.equal(await web.request(protocol, '192.0.2.1', 8080), 'web 10.244.0.1');
     assert.equal(await web.request(protocol, '2001:db8::1', 8080), 'web fd00:244::1');
   }
@@ -65,6 +66,33 @@ hostTest('hostPorts lead to the pod from outside, from the host, from pods and f
   await network.detach('web');
   assert.equal(await outside.request('tcp', '192.0.2.1', 8080), 'ECONNREFUSED');
 });
+
+hostTest(
+  'a pod reaches the hostPort of another on its bridge, whether or not rules see what the bridge forwards',
+  import.meta.url,
+  async () => {
+    for (const value of [1, 0] as const) {
+      const seen = setBridgeFilter(value);
+      const { network } = await open({ stateDir: temporaryDirectory() });
+      const [web, client] = [await startPeer('web'), await startPeer('client')];
+      await attach(
+        network,
+        web,
+        protocols.map((protocol) => ({ protocol, hostPort: 8080, containerPort: 80 })),
+      );
+      await attach(network, client);
+      for (const protocol of protocols) {
+        assert.equal(await client.request(protocol, '10.244.0.1', 8080), `web ${seen ? '10.244.0.3' : '10.244.0.1'}`);
+        assert.equal(await client.request(protocol, 'fd00:244::1', 8080), `web ${seen ? 'fd00:244::3' : 'fd00:244::1'}`);
+        // Without a hostPort nothing is translated.
+        assert.equal(await client.request(protocol, '10.244.0.2', 80), 'web 10.244.0.3');
+      }
+      for (const { name } of [web, client]) await network.detach(name);
+      await network.close({ remove: true });
+      await Promise.all([web.kill(), client.kill()]);
+    }
+  },
+);
 
 hostTest('a pod cannot reach what listens on the host’s 127.0.0.1 alone', import.meta.url, async () => {
   const { createServer } = await import('node:net');

@@ -7,9 +7,9 @@ import { bandwidthStep } from './bandwidth-step.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
 import { type ExplainedNetwork, explainNat, explainNetwork } from './explain.ts';
-import { bridgeExists, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
+import { bridgeExists, bridgeFilter, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
-import { type Cidr, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
+import { type Cidr, type Family, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { refuseListeners } from './listeners.ts';
 import { loopback } from './loopback.ts';
@@ -63,6 +63,7 @@ class PodNetwork implements Network {
   #nat: Nat | undefined;
   readonly #faultPoint: (name: string) => void;
   #cidrs: Cidr[];
+  #bridgeFilter: readonly Family[] = [];
   #host: HostNetwork | undefined;
   #status: NetworkStatus = { ready: false, reason: 'NetworkStarting', message: 'the pod network is being set up' };
 
@@ -118,6 +119,7 @@ class PodNetwork implements Network {
       bridge: this.#bridge,
       cidrs: this.#host?.cidrs ?? this.#cidrs,
       direct: nonMasqueradeCidrs.map(parseCidr),
+      bridgeFilter: this.#bridgeFilter,
       hostPorts: this.#portmap.hostPorts(),
     };
   }
@@ -230,6 +232,7 @@ class PodNetwork implements Network {
           records: this.#records.all(),
           onNotice: this.#options.onNotice,
         });
+        this.#bridgeFilter = bridgeFilter();
         await this.#ensureNat();
         this.#status = { ready: true, reason: '', message: '' };
       } catch (error) {

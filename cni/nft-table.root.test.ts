@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { parseCidr } from './ip.ts';
 import { planRules } from './nft-table.ts';
-import { hostTest, openNamespace, run } from './testing/host.ts';
+import { hostTest, openNamespace, run, setBridgeFilter } from './testing/host.ts';
 import { attach, open } from './testing/network.ts';
 
 const golden = `table inet tskubelet {
@@ -58,6 +58,8 @@ const golden = `table inet tskubelet {
 		ip saddr 127.0.0.0/8 oifname "tsk0" masquerade comment "localhost to a hostPort"
 		ip saddr . ip daddr @hairpin4 masquerade comment "a pod to its own hostPort"
 		ip6 saddr . ip6 daddr @hairpin6 masquerade comment "a pod to its own hostPort"
+		ip saddr 10.244.0.0/24 oifname "tsk0" ct status dnat masquerade comment "pods to each other's hostPorts"
+		ip6 saddr fd00:244::/64 oifname "tsk0" ct status dnat masquerade comment "pods to each other's hostPorts"
 		ip saddr 10.244.0.0/24 ip daddr 10.240.0.0/12 return comment "pods to networks that know them"
 		ip6 saddr fd00:244::/64 ip6 daddr fd00::/8 return comment "pods to networks that know them"
 		ip saddr 10.244.0.0/24 oifname != "tsk0" masquerade comment "pods to other networks"
@@ -75,6 +77,7 @@ const golden = `table inet tskubelet {
 hostTest('nft lists the table as it was meant', import.meta.url, async () => {
   const direct = ['10.240.0.0/12', 'fd00::/8'];
   const podCidrs = ['10.244.0.0/24', 'fd00:244::/64'];
+  setBridgeFilter(0);
   const { network } = await open({ podCidrs, nonMasqueradeCidrs: direct });
   await attach(network, openNamespace('web'), [
     { protocol: 'udp', hostPort: 53, containerPort: 5353 },
@@ -87,7 +90,7 @@ hostTest('nft lists the table as it was meant', import.meta.url, async () => {
     text.replace(/priority (-100|dstnat)/g, 'priority dstnat').replaceAll(/meta nfproto ipv[46] (?=dnat)/g, '');
   assert.equal(plain(listed), plain(golden));
   // What explain shows is what nft shows.
-  const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: podCidrs.map(parseCidr), direct: direct.map(parseCidr) };
+  const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: podCidrs.map(parseCidr), direct: direct.map(parseCidr), bridgeFilter: [] };
   const rules = planRules(config).map(({ text, comment }) => plain(`\t\t${text} comment "${comment}"`));
   const listedRules = plain(listed)
     .split('\n')

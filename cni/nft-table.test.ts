@@ -91,7 +91,7 @@ test('planChanges adds what is missing, deletes what is too much, and replaces w
 });
 
 test('the table is replaced in one transaction: made, deleted, made, then sets, chains, rules', () => {
-  const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: [parseCidr('10.244.0.0/24')], direct: [] };
+  const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: [parseCidr('10.244.0.0/24')], direct: [], bridgeFilter: [] };
   const plan = planTable(config).map(({ what }) => what);
   assert.deepEqual(plan.slice(0, 3), ['add table inet tskubelet', 'delete table inet tskubelet', 'add table inet tskubelet']);
   assert.ok(plan.indexOf('add chain hostports') < plan.findIndex((what) => what.startsWith('add rule')));

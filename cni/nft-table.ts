@@ -11,11 +11,13 @@ import {
   CT_STATE_RELATED,
   compare,
   ctState,
+  ctStatus,
   dnat,
   drop,
   type Expression,
   fibDaddrType,
   hostU32,
+  IPS_DST_NAT,
   jump,
   lookup,
   mask,
@@ -45,6 +47,8 @@ export interface TableConfig {
   readonly cidrs: readonly Cidr[];
   /** Networks that see pods by their own addresses. */
   readonly direct: readonly Cidr[];
+  /** Families whose rules see what the bridge forwards by itself (br_netfilter). */
+  readonly bridgeFilter: readonly Family[];
 }
 
 export interface HostPort {
@@ -103,12 +107,25 @@ export function rule(chain: string, comment: string, ...pieces: readonly Piece[]
   return { chain, comment, text, expressions: pieces.flatMap(({ expressions }) => expressions) };
 }
 
-export function planRules({ bridge, cidrs, direct }: TableConfig): Rule[] {
+export function planRules({ bridge, cidrs, direct, bridgeFilter }: TableConfig): Rule[] {
   return [
     ...['prerouting', 'output'].map((chain) => rule(chain, 'to an address of this host', toHost)),
     ...([4, 6] as const).flatMap(hostPortRules),
     rule('postrouting', 'localhost to a hostPort', within('source', LOOPBACK), interfaceIs('oifname', 'eq', bridge), masqueraded),
     ...([4, 6] as const).map(hairpinRule),
+    // The answer of a pod to another of the same bridge would go there at once, past the connection that must translate it back.
+    ...cidrs
+      .filter(({ family }) => !bridgeFilter.includes(family))
+      .map((cidr) =>
+        rule(
+          'postrouting',
+          "pods to each other's hostPorts",
+          within('source', cidr),
+          interfaceIs('oifname', 'eq', bridge),
+          translated,
+          masqueraded,
+        ),
+      ),
     ...cidrs.flatMap((cidr) =>
       direct
         .filter(({ family }) => family === cidr.family)
@@ -131,6 +148,10 @@ export const toHost: Piece = {
   expressions: [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')],
 };
 export const masqueraded: Piece = { text: 'masquerade', expressions: [masquerade] };
+const translated: Piece = {
+  text: 'ct status dnat',
+  expressions: [ctStatus(), mask(hostU32(IPS_DST_NAT)), compare('neq', hostU32(0))],
+};
 const returned: Piece = { text: 'return', expressions: [returnVerdict] };
 export const dropped: Piece = { text: 'drop', expressions: [drop] };
 export const notOfAConnection: Piece = {

@@ -192,7 +192,9 @@ test('hostPort 8080 leads to port 80: from outside, from the machine, from other
   await bothWays(far, one, 8080, two);
   await bothWays(one, one, 8080, one);
   await bothWays(one, { netns: '', ips: ['127.0.0.1', '::1'] }, 8080, gatewayOf(1), [4]);
-  await bothWays(client, one, 8080, client);
+  // Where rules see what a bridge forwards by itself, the pod's own address can stay.
+  const filter = await nodes[0]!.inNetwork(['cat', '/proc/sys/net/bridge/bridge-nf-call-iptables']);
+  await bothWays(client, one, 8080, filter.stdout.trim() === '1' ? client : gatewayOf(1));
   // A pod that asks itself by way of the machine is answered by the machine's address, or the answer would take a shorter way.
   await bothWays(web, one, 8080, gatewayOf(1));
 });

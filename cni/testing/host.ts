@@ -73,6 +73,15 @@ export function run(command: string): string {
   return stdout;
 }
 
+/** Whether rules see what a bridge forwards by itself, where br_netfilter is loaded at all; gives whether they do now. */
+export function setBridgeFilter(value: 0 | 1): boolean {
+  const files = ['iptables', 'ip6tables']
+    .map((name) => `/proc/sys/net/bridge/bridge-nf-call-${name}`)
+    .filter((file) => fs.existsSync(file));
+  for (const file of files) fs.writeFileSync(file, String(value));
+  return files.length > 0 && value === 1;
+}
+
 export function temporaryDirectory(): string {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'cni-'));
   cleanup(() => fs.rmSync(directory, { recursive: true, force: true }));
