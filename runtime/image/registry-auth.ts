@@ -43,6 +43,8 @@ export interface AuthorizeOptions {
   /** "repository:library/busybox:pull", where the registry names none. */
   readonly scope: string;
   readonly auth: PullAuth;
+  /** For the advice in a refusal; pull by default. */
+  readonly purpose?: 'pull' | 'push';
   /** Who asks: its trust goes for its token server too. */
   readonly host: Pick<RegistryHost, 'base' | 'tls' | 'connectTimeoutMs'>;
   readonly signal?: AbortSignal | undefined;
@@ -56,7 +58,7 @@ export async function authorize(challenges: readonly Challenge[], options: Autho
   if (bearer !== undefined) return `Bearer ${auth.registryToken || (await fetchToken(bearer.parameters, credentials, options))}`;
   const offersBasic = challenges.some(({ scheme }) => scheme === 'basic');
   if (offersBasic && credentials !== undefined) return basic(credentials);
-  if (offersBasic) throw new RegistryError(`it asks for a user name and a password; ${adviceFor(401)}`, { status: 401 });
+  if (offersBasic) throw new RegistryError(`it asks for a user name and a password; ${adviceFor(401, options.purpose)}`, { status: 401 });
   throw new RegistryError('it refuses access and names no way to get it', { status: 401 });
 }
 
@@ -75,7 +77,7 @@ function tokenServer(realm: string, base: string, hasSecrets: boolean): URL {
 async function fetchToken(
   parameters: Readonly<Record<string, string>>,
   credentials: string | undefined,
-  { scope, auth, host, signal }: AuthorizeOptions,
+  { scope, auth, host, signal, purpose }: AuthorizeOptions,
 ): Promise<string> {
   const { realm = '', service } = parameters;
   const byRefreshToken = auth.identityToken !== undefined && auth.identityToken !== '';
@@ -102,7 +104,7 @@ async function fetchToken(
   });
   const body = await readBody(answer, TOKEN_LIMIT_BYTES);
   if (answer.status !== 200) {
-    throw new RegistryError(`its token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status)}`, {
+    throw new RegistryError(`its token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status, purpose)}`, {
       status: answer.status,
       retryAfterMs: parseRetryAfter(answer.headers['retry-after'], Date.now()),
     });

@@ -136,7 +136,7 @@ test('failures of the registry are tried again, refusals are not', async () => {
   await withRegistry({ refuse: (method) => (method === 'POST' ? 403 : undefined) }, async ({ uploads, requests }) => {
     await assert.rejects(
       uploads.upload(digest, bytes.length, { file }),
-      /answers 403 to a new upload for 127\.0\.0\.1:\d+\/team\/app; give credentials that may push there/,
+      /answers 403 to a new upload for 127\.0\.0\.1:\d+\/team\/app; give credentials that may push there \(image push --creds\)/,
     );
     assert.equal(requests.length, 1);
   });

@@ -55,7 +55,10 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
       const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
       if (answer.status !== 401 || asked || challenges.length === 0) return answer;
       answer.body.destroy();
-      authorizations.set(right, await authorize(challenges, { scope: `repository:${reference.path}:${right}`, auth, host, signal }));
+      authorizations.set(
+        right,
+        await authorize(challenges, { scope: `repository:${reference.path}:${right}`, auth, host, signal, purpose: 'push' }),
+      );
     }
   }
 
@@ -64,12 +67,7 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
     const { code, message } = parseErrorBody(body.toString('utf8'));
     const { status } = answer;
     const reason = message === '' ? '' : ` ${message}`;
-    const advice =
-      status === 401 || status === 403
-        ? 'give credentials that may push there'
-        : status === 404 || status === 405
-          ? 'check that this registry takes pushes'
-          : adviceFor(status);
+    const advice = status === 405 ? adviceFor(404, 'push') : adviceFor(status, 'push');
     return new RegistryError(`${answer.url.host} answers ${status}${reason} to ${what} for ${repositoryOf(reference)}; ${advice}`, {
       status,
       code,
