@@ -11,6 +11,8 @@ export interface LoopDelay {
   readonly p90: number;
   readonly p99: number;
   readonly max: number;
+  /** Of the longest turn, by the time that the thread was on a processor: what is not of it is others' work on this machine. */
+  readonly maxCpu: number;
 }
 
 const RESOLUTION_MS = 1;
@@ -21,6 +23,13 @@ if (isMainThread && file !== undefined) {
   histogram.enable();
   // A sample is the time between two ticks of a timer of one millisecond: what is above that is delay.
   const late = (ns: number) => Math.max(0, ns / 1e6 - RESOLUTION_MS);
+  let cpu = process.threadCpuUsage();
+  let maxCpu = 0;
+  setInterval(() => {
+    const now = process.threadCpuUsage();
+    maxCpu = Math.max(maxCpu, (now.user - cpu.user + now.system - cpu.system) / 1000);
+    cpu = now;
+  }, RESOLUTION_MS).unref();
   process.on('SIGUSR2', () => {
     const delay: LoopDelay = {
       samples: histogram.count,
@@ -28,8 +37,10 @@ if (isMainThread && file !== undefined) {
       p90: late(histogram.percentile(90)),
       p99: late(histogram.percentile(99)),
       max: late(histogram.max),
+      maxCpu,
     };
     histogram.reset();
+    maxCpu = 0;
     fs.writeFileSync(`${file}.new`, JSON.stringify(delay));
     fs.renameSync(`${file}.new`, file);
   });

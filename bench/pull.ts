@@ -91,8 +91,10 @@ try {
   for (const [name = '', range = '', ratio = ''] of rows) console.log(`${name.padEnd(24)}${range.padEnd(24)}${ratio}`);
 
   console.log("\nour daemon's event loop meanwhile: how late it was, in ms, each pull by itself");
-  for (const { samples, p50, p90, p99, max } of delays)
-    console.log(`  p50 ${p50.toFixed(1)}  p90 ${p90.toFixed(1)}  p99 ${p99.toFixed(1)}  max ${max.toFixed(1)}  (${samples} samples)`);
+  for (const { samples, p50, p90, p99, max, maxCpu } of delays)
+    console.log(
+      `  p50 ${p50.toFixed(1)}  p90 ${p90.toFixed(1)}  p99 ${p99.toFixed(1)}  max ${max.toFixed(1)}  (${samples} samples; longest turn by CPU time ${maxCpu.toFixed(1)})`,
+    );
 } finally {
   for (const puller of pullers) await puller.close().catch(() => {});
   if (registry !== undefined) {
