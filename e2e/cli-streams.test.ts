@@ -8,6 +8,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { WebSocket } from 'ws';
+import { collect } from './testing/command.ts';
 import { BUSYBOX } from './testing/cri.ts';
 import { isRunning, podManifest, sh, untilPod } from './testing/pods.ts';
 import { poll } from './testing/poll.ts';
@@ -180,20 +181,12 @@ test('attach without a terminal ends with the container, after its last word', o
   const refused = await node.tskubelet(['attach', '-i', 'plain']);
   assert.match(refused.stderr, /has no standard input: its manifest needs "stdin: true"/);
   const client = start(['attach', '-i', 'reader']);
-  let out = '';
-  let err = '';
-  client.stdout.on('data', (chunk: Buffer) => {
-    out += chunk;
-  });
-  client.stderr.on('data', (chunk: Buffer) => {
-    err += chunk;
-  });
-  const ended = new Promise<number | null>((resolve) => client.once('close', resolve));
+  const { out, err, ended } = collect(client);
   client.stdin.write('one\n');
-  await poll('the answers', () => out.includes('got one\n') && err.includes('error one\n'));
+  await poll('the answers', () => out().includes('got one\n') && err().includes('error one\n'));
   client.stdin.end('two\n');
   assert.equal(await ended, 0);
-  assert.deepEqual([out, err], ['got one\ngot two\nbye\n', 'error one\nerror two\n']);
+  assert.deepEqual([out(), err()], ['got one\ngot two\nbye\n', 'error one\nerror two\n']);
 });
 
 test('port-forward listens here, carries many connections, names what is refused, and ends with Ctrl-C', options, async () => {

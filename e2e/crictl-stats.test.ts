@@ -213,6 +213,13 @@ test('update changes the kernel and the status, refuses nonsense before it write
   assert.deepEqual(await resources(), updated);
   assert.match(await crictl.refusal('update', '--cpu-share', '2', 'absent'), /NotFound desc = no container with id "absent"/);
 
+  // cgroup2 would take it, and kill.
+  if (fs.existsSync('/sys/fs/cgroup/memory'))
+    assert.match(
+      await crictl.refusal('update', '--memory', '4096', container),
+      /FailedPrecondition desc = the container uses more memory than this limit, and the kernel cannot take it back/,
+    );
+
   await node.stop('SIGKILL');
   await node.start('runtime');
   assert.deepEqual(await resources(), updated);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { type DeepPartial, MountPropagation, NamespaceMode, type PodSandboxConfig } from '../cri-proto/gen/api.ts';
 import { run } from './testing/command.ts';
 import {
@@ -18,16 +18,9 @@ import {
   statusOf,
 } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import { startRuntimeNode } from './testing/runtime-node.ts';
 
-let node: TestNode;
-before(async () => {
-  node = await TestNode.create();
-  await node.start('runtime');
-});
-after(() => node?.destroy());
-
-const logs = (name: string) => path.join(node.logDir, name);
+const { node, logs } = await startRuntimeNode();
 const sleep = ['sh', '-c', 'exec sleep 1000'];
 const HOST_ID = 200_000;
 const ranges = [{ containerId: 0, hostId: HOST_ID, length: 65_536 }];

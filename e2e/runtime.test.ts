@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { ContainerState, NamespaceMode, PodSandboxState } from '../cri-proto/gen/api.ts';
 import {
   BUSYBOX,
@@ -19,16 +19,9 @@ import {
   untilExited,
 } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
-import { TestNode } from './testing/test-node.ts';
+import { startRuntimeNode } from './testing/runtime-node.ts';
 
-let node: TestNode;
-before(async () => {
-  node = await TestNode.create();
-  await node.start('runtime');
-});
-after(() => node?.destroy());
-
-const logs = (name: string) => path.join(node.logDir, name);
+const { node, logs } = await startRuntimeNode();
 const sleep = ['sh', '-c', 'exec sleep 1000'];
 
 test('two containers of a sandbox share net, ipc and uts with its pause process, and have pid and mnt of their own', async () => {

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { collect } from './testing/command.ts';
 import { outputOf } from './testing/cri.ts';
 import { type Crictl, crictlTests, shell } from './testing/crictl.ts';
 import { poll } from './testing/poll.ts';
@@ -74,20 +75,12 @@ for (const transport of ['spdy', 'websocket'] as const) {
     assert.match(await crictl.refusal('attach', '--transport', transport, '-t', container), mixed);
     const [command, args] = crictl.inside(['attach', '--transport', transport, '-i', container]);
     const client = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'] });
-    let out = '';
-    let err = '';
-    client.stdout.on('data', (chunk: Buffer) => {
-      out += chunk;
-    });
-    client.stderr.on('data', (chunk: Buffer) => {
-      err += chunk;
-    });
-    const ended = new Promise<number | null>((resolve) => client.once('exit', resolve));
+    const { out, err, ended } = collect(client);
     client.stdin.write('one\n');
-    await poll('the answers', () => out.includes('got one\n') && err.includes('error one\n'));
+    await poll('the answers', () => out().includes('got one\n') && err().includes('error one\n'));
     client.stdin.end('two\n');
     await ended;
-    assert.equal(out, 'got one\ngot two\nbye\n');
+    assert.equal(out(), 'got one\ngot two\nbye\n');
     const log = path.join(node.logDir, `attach-${transport}/main/2.log`);
     await poll('the log', () => outputOf(log).includes('bye'));
     assert.equal(outputOf(log).replaceAll(/error .*\n/g, ''), 'got one\ngot two\nbye\n');

@@ -1,5 +1,5 @@
 // Owns running a program in tests: its output and exit code, with a deadline.
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 
 export interface Outcome {
   readonly code: number;
@@ -42,4 +42,25 @@ export async function check(command: string, args: readonly string[], options: C
   const { code, stdout, stderr } = await run(command, args, options);
   if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}: ${stderr || stdout}`);
   return stdout;
+}
+
+export interface Collected {
+  /** What it has written so far. */
+  readonly out: () => string;
+  readonly err: () => string;
+  /** Its exit code, after its last byte; null for a signal. */
+  readonly ended: Promise<number | null>;
+}
+
+/** Reads a program that goes on running. */
+export function collect(child: ChildProcessWithoutNullStreams): Collected {
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk;
+  });
+  child.stderr.on('data', (chunk: Buffer) => {
+    err += chunk;
+  });
+  return { out: () => out, err: () => err, ended: new Promise((resolve) => child.once('close', resolve)) };
 }

@@ -71,7 +71,9 @@ export async function endContainer(context: RuntimeContext, container: Container
   await context.pump.finish(container.id, { othersMayWrite: sharesPids(container) });
   context.faultPoint('container output drained');
   const exit = computeExit(status, kills, nowNs());
-  await container.end(exit, { oomKills: kills });
+  // The shim reads the kernel's clock, the start was told by ours: a container never ends before it has started.
+  const { startedAt } = container.record;
+  await container.end(exit.finishedAt < startedAt ? { ...exit, finishedAt: startedAt } : exit, { oomKills: kills });
   context.faultPoint('container exit recorded');
   await releaseContainer(context, container);
   publishEvent(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);

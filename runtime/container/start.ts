@@ -84,6 +84,8 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),
     ...(target === undefined ? {} : { targetPid: target }),
   };
+  // Before and not after: on a busy machine a short one has ended by the time that its start is known here.
+  const startedAt = nowNs();
   const running =
     ociRuntime === undefined
       ? restore === undefined
@@ -101,7 +103,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
   container.process = running;
   container.change({
     state: 'running',
-    startedAt: nowNs(),
+    startedAt,
     initPid: running.initPid,
     ...(shim === undefined ? {} : { shim }),
     phases: { ...phases, ...laps.phases },

@@ -10,7 +10,6 @@ const TYPE = { synStream: 1, synReply: 2, rstStream: 3, settings: 4, ping: 6, go
 
 /** RST_STREAM status codes. */
 export const RST = { protocolError: 1, refusedStream: 3, cancel: 5, flowControlError: 7 } as const;
-export const SETTINGS_INITIAL_WINDOW_SIZE = 7;
 /** Control frames are small; data frames of the known clients have 32 KiB. */
 const MAX_PAYLOAD_BYTES = 1 << 20;
 

@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { syscall } from '../linux/syscall.ts';
 
 export interface LeakScope {
   /** Directories of the test: mounts on or below them count. */
@@ -25,15 +24,6 @@ export interface Snapshot {
 
 /** Node and libuv open these when they first need them and keep them. */
 const OF_NODE = /^anon_inode:\[(eventpoll|eventfd|io_uring)\]$|^\/dev\/(null|urandom|pts\/|tty)|\/\.cache\/|\.node$/;
-
-const PR_SET_CHILD_SUBREAPER = 36;
-let adopting = false;
-
-/** From now on orphaned descendants become our children instead of process 1's, so that a leaked shim is found. */
-export function adoptOrphans(): void {
-  syscall('prctl', PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  adopting = true;
-}
 
 /** Notes what is held now. */
 export function snapshot(scope: LeakScope = {}): Snapshot {
@@ -114,9 +104,7 @@ function descendants(): Process[] {
 
 function processes(): string[] {
   // An adopted zombie was another's child; in production process 1 reaps it.
-  return descendants()
-    .filter(({ state }) => !(adopting && state === 'Z'))
-    .map(({ pid, name, state }) => `process ${pid} (${name}, ${state})`);
+  return descendants().map(({ pid, name, state }) => `process ${pid} (${name}, ${state})`);
 }
 
 function descriptors({ keptDescriptors }: LeakScope): string[] {
