@@ -127,6 +127,19 @@ test('owners, devices, FIFOs and file capabilities arrive', async () => {
   assert.deepEqual([stat('big-id').uid, stat('big-id').gid], [4_000_000_000, 4_000_000_001]);
 });
 
+test('holes of sparse files stay holes', async () => {
+  const map = { 'GNU.sparse.size': '100000000', 'GNU.sparse.map': '50000000,4,100000000,0' };
+  const layer = await unpack([{ name: 'sparse', content: 'data', pax: map }]);
+  const { size, blocks } = fs.statSync(path.join(layer, 'sparse'));
+  assert.equal(size, 100_000_000);
+  assert.ok(blocks * 512 < 1_000_000, `${blocks} blocks`);
+  const found = Buffer.alloc(6);
+  const fd = fs.openSync(path.join(layer, 'sparse'), 'r');
+  fs.readSync(fd, found, 0, 6, 49_999_999);
+  fs.closeSync(fd);
+  assert.equal(found.toString('latin1'), '\0data\0');
+});
+
 test('an image cannot bring overlayfs attributes of its own', async () => {
   const layer = await unpack([
     {
