@@ -24,6 +24,8 @@ export interface ImageAdminParts {
   readonly layersApart: () => boolean;
   /** Removes what no image needs any more. */
   readonly collect: () => Promise<void>;
+  /** Removes parts of layers that no pull is bringing. */
+  readonly dropParts: () => Promise<void>;
   /** Told before a name is taken from its image. */
   readonly onUntag: (name: string) => void;
   readonly fsUsage: () => Promise<{ readonly usedBytes: bigint }>;
@@ -98,6 +100,7 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
         index.replace(index.records().filter((record) => !pruned.includes(record)));
       });
       await parts.collect();
+      await parts.dropParts();
       const { usedBytes } = await parts.fsUsage();
       const freedBytes = before.usedBytes > usedBytes ? before.usedBytes - usedBytes : 0n;
       return { images: pruned.map(({ id, repoTags, repoDigests }) => ({ id, references: [...repoTags, ...repoDigests] })), freedBytes };

@@ -44,8 +44,8 @@ export interface Download {
 export interface Downloads {
   /** Resolves when bytes are coming. */
   fetch(blob: RemoteBlob, wanted: Wanted): Promise<Download>;
-  /** Removes what nobody has gone on with for a day. */
-  collect(): Promise<void>;
+  /** Removes what nobody goes on with, and has not for so long (a day). */
+  collect(keepMs?: number): Promise<void>;
   usage(): Promise<{ bytes: number; inodes: number }>;
 }
 
@@ -221,11 +221,11 @@ export function createDownloads(dir: string, ingestDir: string): Downloads {
       }
       return download;
     },
-    collect: async () => {
+    collect: async (keepMs = KEEP_PARTS_MS) => {
       for (const name of await readdirIfThere(dir)) {
         const [, algorithm, hex] = NAME.exec(name) ?? [];
         const stat = await fs.promises.stat(path.join(dir, name)).catch(() => undefined);
-        const isFresh = stat !== undefined && Date.now() - stat.mtimeMs < KEEP_PARTS_MS;
+        const isFresh = stat !== undefined && Date.now() - stat.mtimeMs < keepMs;
         if (algorithm !== undefined && (isFresh || entries.has(`${algorithm}:${hex}`))) continue;
         await remove(path.join(dir, name));
       }

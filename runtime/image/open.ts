@@ -134,6 +134,7 @@ export async function openImageStore(options: ImageStoreOptions): Promise<ImageS
   const admin = createImageAdmin({
     ...{ index, changes, content, layers, snapshots, ingestDir, registryConfigDir, findCredentials, collect, fsUsage },
     layersApart: () => support().whiteouts,
+    dropParts: () => downloads.collect(0),
     onUntag: (name) => {
       if (builtInHostImages[name] !== undefined) removedHosts.add(name);
     },

@@ -11,7 +11,7 @@ import { after, before, test } from 'node:test';
 import { type FindCredentials, openDockerCredentials } from '../credentials/docker-config.ts';
 import type { PullAuth } from './store.ts';
 import { type DockerRegistry, makeCertificates, missing, startDockerRegistry, USER } from './testing/docker-registry.ts';
-import { makeImage } from './testing/images.ts';
+import { layoutFiles, makeImage, writeFiles } from './testing/images.ts';
 import { openTestStore, type TestStore } from './testing/store.ts';
 
 const options = { skip: missing };
@@ -29,7 +29,6 @@ before(async () => {
   dir = fs.mkdtempSync(path.join(os.tmpdir(), 'access-'));
   configDir = path.join(dir, 'certs.d');
   home = await openTestStore(os.tmpdir(), { registryConfigDir: configDir, findCredentials: (name) => findCredentials(name) });
-  const { layoutFiles, writeFiles } = await import('./testing/images.ts');
   const layout = path.join(dir, 'layout');
   writeFiles(layout, layoutFiles(image, { 'org.opencontainers.image.ref.name': 'localhost/test:1' }));
   [imported = ''] = await home.store.import(layout);

@@ -186,6 +186,15 @@ test('an interrupted pull goes on after a restart from what is on disk', options
   assert.deepEqual(parts(), []);
 });
 
+test('what an interrupted pull has left goes by pruning', options, async () => {
+  const pushed = await push([1_000_000]);
+  proxy.fault = (url) => (pushed.isLayer(url) ? { kind: 'cut', afterBytes: 10_000 } : undefined);
+  await assert.rejects(home.store.pull(pushed.name), /breaks off its answer/);
+  assert.equal(parts().length, 1);
+  await home.store.prune(false);
+  assert.deepEqual(parts(), []);
+});
+
 test('a part that is not what it should be is found out and fetched anew', options, async () => {
   const pushed = await push([400_000]);
   const [layer] = pushed.image.layers;

@@ -4,7 +4,7 @@ import { randomUUID, sign } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import path from 'node:path';
 import { findCommand } from '../shared-libraries.ts';
 
@@ -110,7 +110,7 @@ export async function startDockerRegistry(dir: string, { tls, auth }: DockerRegi
 async function untilListening(host: string, program: ChildProcess, log: string): Promise<void> {
   const [address = '', port = ''] = host.split(':');
   for (const deadline = Date.now() + READY_WITHIN_MS; ; ) {
-    const socket = (await import('node:net')).connect(Number(port), address);
+    const socket = connect(Number(port), address);
     const isUp = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
     });
