@@ -4,7 +4,7 @@
 # skopeo + umoci. npm run bench -- attach [N] or pull [N]: one of these alone.
 . "$(dirname "$0")/node.sh"
 [ "$(id -u)" = 0 ] || { echo "bench: only root may start containers; use sudo" >&2; exit 1; }
-sh scripts/install-test-deps.sh
+sh scripts/install-test-deps.sh bench
 # In a mount namespace of their own the peers' mounts are gone with them.
 bench_pull() { unshare -m --propagation private node --no-warnings bench/pull.ts "$@"; }
 # In a network namespace that plays the host.

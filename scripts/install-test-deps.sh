@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the root and e2e tests use as peers, oracles and guests. Starts no service, removes no package.
-# Tests that miss one are skipped with the reason, so every way out of here is a success.
+# Tests that miss one are skipped with the reason, so every way out of here is a success. With "bench": the benchmark's peers as well.
 set -u
 packages="
   binutils                  re-assembles the stubs and compares
@@ -27,14 +27,16 @@ packages="
   buildah                   makes images of several platforms
   skopeo                    copies images into it
   umoci                     unpacks them for comparison
-  containerd                the benchmark of pulling
-  podman
+  containerd                runs our CNI plugins, and the benchmark of pulling
   prometheus                scraping
   gcc                       programs of the images that critest pulls
   libc6-dev
   make
   bzip2                     unpacks the source of their busybox
   apparmor                  loads the profiles of critest in the qemu guest
+"
+[ "${1:-}" != bench ] || packages="$packages
+  podman                    the benchmark of pulling
 "
 # Debian's kernel for qemu is unpacked into the cache, never installed.
 kernel=linux-image-cloud-amd64
