@@ -55,11 +55,14 @@ test('neither the host nor another sandbox takes a container for its router', { 
   await perlIn(node, attacker, SEND_FRAME, ['ra']);
   // The same frame again: whoever believed the first one has answered it by now.
   await perlIn(node, attacker, SEND_FRAME, ['ra']);
-  for (const [who, routes] of [
-    ['host', (await node.inNetwork(['ip', '-6', 'route'])).stdout],
-    ['victim', await shellIn(node, victim, 'ip -6 route')],
-  ] as const)
-    assert.doesNotMatch(routes, /bad|default/, who);
+  const host = (await node.inNetwork(['ip', '-6', 'route'])).stdout;
+  const sandbox = await shellIn(node, victim, 'ip -6 route');
+  for (const routes of [host, sandbox]) assert.doesNotMatch(routes, /bad/);
+  assert.doesNotMatch(host, /default/);
+  // The only router is the one that it was given.
+  const [gateway, ...more] = [...sandbox.matchAll(/default via (\S+)/g)].map((match) => match[1] ?? '');
+  assert.deepEqual(more, []);
+  assert.match((await node.inNetwork(['ip', '-6', '-o', 'addr'])).stdout, new RegExp(` ${gateway}/64 `));
   assert.equal(await shellIn(node, victim, 'cat /proc/sys/net/ipv6/conf/eth0/accept_ra'), '0\n');
 });
 
