@@ -91,11 +91,13 @@ test(
     };
     await Promise.all(Array.from({ length: MAX_OPEN }, worker));
     await poll('every process of the sessions to be gone', () => settled(processesBefore));
-    const after = await poll('the descriptors to be closed', () => {
+    // Longer than a thread of the image store waits for more work.
+    const look = () => {
       const state = daemonState();
       if (state.fds <= before.fds && state.threads <= before.threads) return state;
       throw new Error(JSON.stringify({ before, state }));
-    });
+    };
+    const after = await poll('the descriptors to be closed', look, 90_000);
     t.diagnostic(`descriptors ${before.fds} before, ${after.fds} after; threads ${before.threads}, ${after.threads}`);
     assert.deepEqual(
       node.cgroups().filter((directory) => path.basename(directory).startsWith('exec-')),

@@ -181,9 +181,12 @@ test('a pull shows bars on a terminal, and its pods and their description tell h
       return stdout.split('\n').find((line) => /^big .*Pulling [1-9]\d?%/.test(line));
     });
     assert.match(row, /0\/1 +Pulling \d+% +0 /);
-    const { stdout } = await node.tskubelet(['describe', 'pod', 'big']);
-    assert.match(stdout, /Status: +Pending \(Pulling \d+%\)/);
-    assert.match(stdout, /Progress: +pulling image "127\.0\.0\.1:5000\/test\/big:1": \d+ %, [\d.]+\/12MB, [\d.]+[kM]B\/s, ~\d+s left/);
+    const speed = /Progress: +pulling image "127\.0\.0\.1:5000\/test\/big:1": \d+ %, [\d.]+\/12MB, [\d.]+[kM]B\/s, ~\d+s left/;
+    const description = await poll('the speed in describe pod', async () => {
+      const { stdout } = await node.tskubelet(['describe', 'pod', 'big']);
+      return speed.test(stdout) && stdout;
+    });
+    assert.match(description, /Status: +Pending \(Pulling \d+%\)/);
     assert.equal(await terminal.ended, 0);
     const screen = await poll('the result, which comes last', () => /sha256:[0-9a-f]{64}\r?\n$/.test(terminal.seen()) && terminal.seen());
     assert.match(screen, /[0-9a-f]{12} {2}\[=+> +\] +\d+% +[\d.]+\/12MB +[\d.]+[kM]B\/s +~\d+s/);

@@ -117,7 +117,8 @@ test('sessions that are killed at random leave no descriptor, no process', optio
     'the commands to end',
     async () => (await crictl.call('exec', '-s', container, 'ps', '-o', 'args')).match(/876|zero/) === null,
   );
-  await poll(`${before} descriptors`, () => daemonFds().length <= before || undefined).catch((error: unknown) => {
+  // Longer than a thread of the image store waits for more work.
+  await poll(`${before} descriptors`, () => daemonFds().length <= before || undefined, 90_000).catch((error: unknown) => {
     throw new Error(`descriptors are left: ${daemonFds().join(' ')}`, { cause: error });
   });
 });
