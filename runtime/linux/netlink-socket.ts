@@ -209,6 +209,8 @@ export class NetlinkSocket {
         if (received === -EAGAIN) return messages;
         if (received < 0) throw new SyscallError('recvfrom', [this.fd], -received);
         messages.push(...parseMessages(Buffer.from(memory.buffer.subarray(0, received))));
+        // Saves a dump, which goes alone, the look that would find nothing.
+        if (dump && messages.at(-1)?.type === NLMSG_DONE) return messages;
       }
     });
   }
