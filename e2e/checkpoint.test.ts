@@ -152,6 +152,9 @@ test('a container is restored into another sandbox and goes on where it was', { 
     [],
     'nothing is mounted on the host',
   );
+  const { info } = await runtime.containerStatus({ containerId, verbose: true });
+  assert.equal((JSON.parse(info.info ?? '') as { restored: boolean }).restored, true);
+  assert.match(info.program ?? '', /execve\(\\"criu\\"/);
   await runtime.stopContainer({ containerId, timeout: 20n }, slowly);
   const { exitCode, reason } = await statusOf(node.cri, containerId);
   assert.deepEqual([exitCode, reason], [7, 'Error']);

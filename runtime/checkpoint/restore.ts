@@ -4,6 +4,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Container } from '../container/container.ts';
+import type { ContainerRecord } from '../container/record.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition, unimplemented } from '../errors.ts';
 import { findProgram } from '../linux/command.ts';
@@ -11,7 +12,7 @@ import { hasCode } from '../linux/errno.ts';
 import type { Paths } from '../paths.ts';
 import { restoreContainer } from '../process/restore.ts';
 import type { ContainerProcess, ShimOptions } from '../process/shim.ts';
-import { RESTORED_STDIO } from '../program/restore-program.ts';
+import { RESTORED_STDIO, type RestoreSpec } from '../program/restore-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import { IMAGES, readExternals, unpack, unpackRootfs } from './archive.ts';
 import { renderCriuError } from './criu.ts';
@@ -25,25 +26,36 @@ function restoreDir(paths: Paths, id: string): string {
   return path.join(paths.containerDir(id), 'restore');
 }
 
-/** Unpacks an archive for a container that is being created. */
-export async function prepareRestore({ paths }: RuntimeContext, id: string, archive: string, upperDir: string): Promise<void> {
+/** Unpacks an archive for a container that is being created, and tells what it needs from outside. */
+export async function prepareRestore({ paths }: RuntimeContext, id: string, archive: string, upperDir: string): Promise<Externals> {
   const directory = restoreDir(paths, id);
   await unpack(archive, directory, TIMEOUT_MS);
   await unpackRootfs(directory, upperDir, TIMEOUT_MS);
+  return readExternals(directory);
 }
 
 /** Throws a sentence when this container cannot become what the checkpoint is of. */
-export async function checkRestore({ paths, cgroups }: RuntimeContext, id: string, spec: ContainerSpec): Promise<void> {
+export function checkRestore({ paths, cgroups }: RuntimeContext, record: ContainerRecord, spec: ContainerSpec): void {
   // What a restore leaves that is cut short is found by its cgroup.
   if (!cgroups.enabled)
     throw failedPrecondition('containers are restored only where they have cgroups: this node was started with --allow-no-limits');
-  planRestoreArgs(spec, await readExternals(restoreDir(paths, id)), '');
+  planRestore(paths, record, spec);
+}
+
+export type Restore = Omit<RestoreSpec, 'recordId' | 'ignoredSignals'>;
+
+/** What the shim does and executes; `explain` tells the same. */
+export function planRestore(paths: Paths, { id, restore }: ContainerRecord, spec: ContainerSpec, criu = 'criu'): Restore {
+  const externals = restore?.externals;
+  if (externals === undefined) throw failedPrecondition(`the checkpoint of container ${id} is not unpacked`);
+  const argv = [criu, ...planRestoreArgs(spec, externals, restoreDir(paths, id))];
+  return { container: spec, argv, env: [`PATH=${process.env.PATH ?? ''}`] };
 }
 
 /** On failure the container's cgroup may hold what criu left: releaseContainer's to kill. */
 export async function startRestored(
   { paths }: RuntimeContext,
-  { id }: Container,
+  { id, record }: Container,
   spec: ContainerSpec,
   options: ShimOptions & { readonly pausePid: number },
 ): Promise<ContainerProcess> {
@@ -51,10 +63,8 @@ export async function startRestored(
   const pidFile = path.join(directory, PID_FILE);
   // Of a start that was cut short.
   await fs.promises.rm(pidFile, { force: true });
-  const argv = [findProgram('criu'), ...planRestoreArgs(spec, await readExternals(directory), directory)];
-  const env = [`PATH=${process.env.PATH ?? ''}`];
   const readError = () => `criu restore: ${renderCriuError(readLog(path.join(directory, LOG)))}`;
-  return restoreContainer({ container: spec, argv, env }, { ...options, pidFile, readError, timeoutMs: TIMEOUT_MS });
+  return restoreContainer(planRestore(paths, record, spec, findProgram('criu')), { ...options, pidFile, readError, timeoutMs: TIMEOUT_MS });
 }
 
 /** criu's images are of no use to a container that runs. */

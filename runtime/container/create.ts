@@ -79,12 +79,13 @@ export async function createContainer(
     makeImageVolumePlaces(context.paths, id, config);
     const snapshot = await prepareRootfs(context, container, sandbox);
     context.faultPoint('container snapshot prepared');
-    if (restore !== undefined) await prepareRestore(context, id, restore.checkpoint, snapshot.upperDir);
+    if (restore !== undefined)
+      container.change({ restore: { ...restore, externals: await prepareRestore(context, id, restore.checkpoint, snapshot.upperDir) } });
     container.change(await resolveContainer(container.record, sandbox.record.config, { image, snapshot, host: context.cgroups.host }));
     // Planned once now, so that what is wrong is told by create and not by start.
     const spec = await findSpec(context, container, sandbox);
     checkIdMappedMounts(spec, sandbox.record.pause?.pid);
-    if (restore !== undefined) await checkRestore(context, id, spec);
+    if (restore !== undefined) checkRestore(context, container.record, spec);
     container.change({ state: 'created', phases: { create: performance.now() - startedMs } });
     context.faultPoint('container created');
     return container;

@@ -9,6 +9,7 @@
 // A record is written before the first effect that it owns and deleted after the last one is undone.
 import { Buffer } from 'node:buffer';
 import { ContainerConfig } from '../../cri-proto/gen/api.ts';
+import type { Externals } from '../checkpoint/externals.ts';
 import type { Identity } from '../program/spec.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 
@@ -22,6 +23,14 @@ export interface ExitRecord {
   readonly message: string;
 }
 
+export interface RestoreRecord {
+  /** Path of the archive. */
+  readonly checkpoint: string;
+  readonly checkpointedAt: string;
+  /** Known once the archive is unpacked. */
+  readonly externals?: Externals;
+}
+
 export interface ContainerRecord {
   readonly id: string;
   readonly sandboxId: string;
@@ -32,8 +41,8 @@ export interface ContainerRecord {
   readonly imageId: string;
   /** The executable of the external OCI runtime that makes it; absent: ours does. */
   readonly ociRuntime?: string;
-  /** The checkpoint that it starts from: the archive's path, and when it was made. */
-  readonly restore?: { readonly checkpoint: string; readonly checkpointedAt: string };
+  /** The checkpoint that it starts from. */
+  readonly restore?: RestoreRecord;
   /** Its cgroup is frozen for the checkpoint of its sandbox. */
   readonly frozen?: boolean;
   readonly state: ContainerState;

@@ -3,15 +3,18 @@ import type { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.
 import type { CgroupHost, CgroupWrite, Unexpressed } from '../cgroup/cgroup.ts';
 import { detectCgroupHost } from '../cgroup/host.ts';
 import { planCgroup } from '../cgroup/plan.ts';
+import type { Restore } from '../checkpoint/restore.ts';
 import type { ContainerRecord } from '../container/record.ts';
 import { planResources } from '../container/resources.ts';
 import type { OciCreate } from '../oci/bundle.ts';
 import type { OciSpec } from '../oci/types.ts';
 import { hostLimits } from '../process/host-limits.ts';
+import type { Program } from '../program/builder.ts';
 import { type ProgramTarget, planContainerProgram } from '../program/container-program.ts';
 import { type ExplainedStep, explainProgram } from '../program/explain.ts';
 import { planOciProgram } from '../program/oci-program.ts';
 import { planPauseProgram } from '../program/pause-program.ts';
+import { planRestoreProgram } from '../program/restore-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import { planPause } from '../sandbox/plan.ts';
 import type { SandboxRecord } from '../sandbox/record.ts';
@@ -66,13 +69,19 @@ export interface ContainerStart {
   readonly target: ProgramTarget;
   /** Given when an external OCI runtime makes the container. */
   readonly oci?: { readonly create: OciCreate; readonly config: OciSpec } | undefined;
+  /** Given when it starts from a checkpoint. */
+  readonly restore?: Restore | undefined;
 }
 
-export function explainContainerStart({ config, spec, unified, cgroupPath, host, target, oci }: ContainerStart): ExplainedStart {
-  const program =
-    oci === undefined
-      ? planContainerProgram(spec, target)
-      : planOciProgram({ ...oci.create, ...target, ignoredSignals: target.ignoredSignals ?? [] });
+function planStart({ spec, target, oci, restore }: ContainerStart): Program {
+  const ignoredSignals = target.ignoredSignals ?? [];
+  if (oci !== undefined) return planOciProgram({ ...oci.create, ...target, ignoredSignals });
+  return restore === undefined ? planContainerProgram(spec, target) : planRestoreProgram({ ...restore, ...target, ignoredSignals });
+}
+
+export function explainContainerStart(container: ContainerStart): ExplainedStart {
+  const { config, unified, cgroupPath, host, oci } = container;
+  const program = planStart(container);
   const start = {
     steps: withFields(explainProgram(program), config),
     ...(oci === undefined ? {} : { oci: { runtime: oci.create.argv[0] ?? '', bundle: oci.create.bundle, config: oci.config } }),
@@ -89,8 +98,8 @@ export function explainPause({ config, recordId }: SandboxRecord): ExplainedStar
 export function explainContainer(
   { config, cgroupPath, recordId, unified }: ContainerRecord,
   spec: ContainerSpec,
-  oci: ContainerStart['oci'],
+  { oci, restore }: Pick<ContainerStart, 'oci' | 'restore'>,
 ): ExplainedStart {
-  const start = { config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() }, oci };
+  const start = { config, spec, cgroupPath, host: detectCgroupHost(), target: { recordId, ...hostLimits() }, oci, restore };
   return explainContainerStart(unified === undefined ? start : { ...start, unified });
 }

@@ -1,4 +1,6 @@
 // Owns the verbose info of statuses: containerd's keys, so that tools find them, and the syscall program in words.
+
+import { planRestore } from '../checkpoint/restore.ts';
 import type { Container } from '../container/container.ts';
 import { findSpec } from '../container/find-spec.ts';
 import type { RuntimeContext } from '../context.ts';
@@ -93,5 +95,6 @@ export async function containerInfo(context: RuntimeContext, container: Containe
   const config = findOciSpec(context, container, sandbox, spec);
   const { ociRuntime: runtime } = record;
   const oci = runtime === undefined ? undefined : { config, create: planOciCreate(context, record.id, { runtime, spec }) };
-  return { info: json({ ...info, runtimeSpec: config }), program: json(explainContainer(record, spec, oci)) };
+  const restore = record.restore === undefined ? undefined : planRestore(context.paths, record, spec);
+  return { info: json({ ...info, runtimeSpec: config }), program: json(explainContainer(record, spec, { oci, restore })) };
 }
