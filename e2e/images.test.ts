@@ -192,6 +192,9 @@ test('a pull shows bars on a terminal, and its pods and their description tell h
     assert.match(screen, /[0-9a-f]{12} {2}\[=+> +\] +\d+% +[\d.]+\/12MB +[\d.]+[kM]B\/s +~\d+s/);
     assert.ok(screen.includes('\x1b[2A') || screen.includes('\x1b[3A'), 'drawn over');
     assert.match(screen, /1 layer, 0 there already, 12MB transferred/);
+    const events = await getJson<{ reason: string; message: string; pod?: string }[]>(node, '/events');
+    const told = events.filter(({ reason, pod }) => reason === 'Pulling' && pod === 'big').map(({ message }) => message);
+    assert.match(told.join('\n'), /^Pulling image "127\.0\.0\.1:5000\/test\/big:1": \d+ %, [\d.]+\/12MB/m);
   } finally {
     await slowDown(undefined);
     node.removeManifest('big.json');

@@ -13,6 +13,10 @@ export interface ImagePull {
   readonly transfer: Transfer;
 }
 
+/** When a pull that goes on tells how far it is: soon, then ever more seldom. */
+const FIRST_NEWS_MS = 5_000;
+const RAREST_NEWS_MS = 60_000;
+
 interface Tracked extends Pick<ImagePull, 'uid' | 'container' | 'image' | 'startedMs'> {
   layers: readonly TransferLayer[];
   samples: readonly Sample[];
@@ -26,15 +30,28 @@ export class ImagePulls {
     this.#cri = cri;
   }
 
-  /** Follows a pull for as long as it takes. */
-  async track<T>(what: Pick<ImagePull, 'uid' | 'container' | 'image'>, pull: () => Promise<T>): Promise<T> {
+  /** Follows a pull for as long as it takes. `onNews` gets how far it is: '43 %, 120/280MB, 31MB/s, ~4s left'. */
+  async track<T>(
+    what: Pick<ImagePull, 'uid' | 'container' | 'image'>,
+    pull: () => Promise<T>,
+    onNews: (progress: string) => void,
+  ): Promise<T> {
     const tracked: Tracked = { ...what, startedMs: Date.now(), layers: [], samples: [] };
     const ended = new AbortController();
     this.#tracked.add(tracked);
     void this.#follow(tracked, ended.signal);
+    let timer: NodeJS.Timeout | undefined;
+    const tellIn = (waitMs: number) => {
+      timer = setTimeout(() => {
+        if (tracked.layers.length > 0) onNews(renderTransfer(computeTransfer(tracked.layers, tracked.samples, Date.now())));
+        tellIn(Math.min(2 * waitMs, RAREST_NEWS_MS));
+      }, waitMs);
+    };
+    tellIn(FIRST_NEWS_MS);
     try {
       return await pull();
     } finally {
+      clearTimeout(timer);
       ended.abort();
       this.#tracked.delete(tracked);
     }

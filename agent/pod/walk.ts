@@ -233,7 +233,10 @@ export class Walk {
     const container = this.#container(name);
     const tell = (reason: string, message: string) => this.#event('Normal', reason, message, name);
     const { cri, pulls, onPulled, credentialsFor } = this.#node;
-    const track = <T>(image: string, pull: () => Promise<T>) => pulls.track({ uid: this.#observed.uid, container: name, image }, pull);
+    const track = <T>(image: string, pull: () => Promise<T>) =>
+      pulls.track({ uid: this.#observed.uid, container: name, image }, pull, (progress) =>
+        tell('Pulling', `Pulling image "${image}": ${progress}`),
+      );
     const options = { tell, track, onPulled, credentialsFor, signal: this.#signal };
     this.#images.set(name, await ensureImage(cri, container, options));
     const mounted = new Set(container.volumeMounts?.map((mount) => mount.name));
