@@ -3,7 +3,7 @@ import type { NetlinkSocket } from '../../runtime/linux/netlink-socket.ts';
 import type { Link } from '../../runtime/linux/rtnetlink-link.ts';
 import { addAddress, deleteAddress, listAddresses } from '../address.ts';
 import { bitsOf, type Cidr, formatIp, type IpAddress, parseCidr } from '../ip.ts';
-import { addLink, addPortVlan, deleteLink, deletePortVlan, findLink, getLink, listPortVlans, setLink } from '../link.ts';
+import { addLink, addPortVlan, deletePortVlan, findLink, getLink, listPortVlans, setLink } from '../link.ts';
 import { booleanField, type Fields, listField, numberField, objectOf, refuse, textField } from '../spec/config.ts';
 import { checkFailure, invalidConfig } from '../spec/error.ts';
 import type { PluginCall, PluginType } from '../spec/plugin.ts';
@@ -17,15 +17,15 @@ import {
   hostVethName,
   ipamAdd,
   ipamCheck,
-  ipamDel,
   ipamGc,
   ipamStatus,
   type ParsedIp,
   parseResultIp,
   requestedMac,
 } from './attachment.ts';
-import { addMasquerade, gcNat, hasNat, masqueradeRules, removeNat } from './nat.ts';
-import { type Namespaces, withNamespaces, withNamespacesIfThere } from './netns.ts';
+import { disconnect } from './disconnect.ts';
+import { addMasquerade, gcNat, hasNat, masqueradeRules } from './nat.ts';
+import { type Namespaces, withNamespaces } from './netns.ts';
 
 const MAX_VLAN = 4094;
 /** The VLAN that the kernel gives a port of a bridge that filters. */
@@ -238,14 +238,6 @@ async function connect(call: PluginCall, options: BridgeOptions, { host, sandbox
     routes: addressed.routes,
     dns: dnsOf(call.config, addressed),
   };
-}
-
-async function disconnect(call: PluginCall): Promise<void> {
-  await withNamespacesIfThere(call, ({ netnsFd }) => deleteLink(call.ifName, netnsFd));
-  // Also when the namespace is gone, or ADD stopped before the peer was in it.
-  await deleteLink(hostVethName(call));
-  await removeNat(call);
-  await ipamDel(call);
 }
 
 export const bridge: PluginType = {

@@ -2,7 +2,7 @@
 
 import { addAddress } from '../address.ts';
 import { bitsOf } from '../ip.ts';
-import { addLink, deleteLink, findLink, getLink, setLink } from '../link.ts';
+import { addLink, findLink, getLink, setLink } from '../link.ts';
 import { addRoute } from '../route.ts';
 import { booleanField, type Fields, numberField } from '../spec/config.ts';
 import { checkFailure, invalidConfig } from '../spec/error.ts';
@@ -16,14 +16,14 @@ import {
   hostVethName,
   ipamAdd,
   ipamCheck,
-  ipamDel,
   ipamGc,
   ipamStatus,
   parseResultIp,
   routeRequest,
 } from './attachment.ts';
-import { addMasquerade, gcNat, hasNat, masqueradeRules, removeNat } from './nat.ts';
-import { type Namespaces, withNamespaces, withNamespacesIfThere } from './netns.ts';
+import { disconnect } from './disconnect.ts';
+import { addMasquerade, gcNat, hasNat, masqueradeRules } from './nat.ts';
+import { type Namespaces, withNamespaces } from './netns.ts';
 
 const optionsOf = (fields: Fields) => ({
   ipMasq: booleanField(fields, 'ipMasq'),
@@ -71,13 +71,6 @@ async function connect(call: PluginCall, { host, sandbox, netnsFd }: Namespaces)
     routes: addressed.routes,
     dns: dnsOf(call.config, addressed),
   };
-}
-
-async function disconnect(call: PluginCall): Promise<void> {
-  await withNamespacesIfThere(call, ({ netnsFd }) => deleteLink(call.ifName, netnsFd));
-  await deleteLink(hostVethName(call));
-  await removeNat(call);
-  await ipamDel(call);
 }
 
 export const ptp: PluginType = {
