@@ -120,8 +120,8 @@ export function createDownloads(dir: string, ingestDir: string): Downloads {
       }
       const ended = isDiskFull(error) ? entry.waiting.splice(0) : [first];
       entry.waiting = entry.waiting.filter((each) => each !== first);
-      // A part of what was refused is worth nothing; a part that was cut off is where the next pull goes on.
-      const isPart = signal.aborted || (error instanceof RegistryError && error.isTransient);
+      // A part of what was refused is worth nothing, and a full disk needs the room; a part that was cut off is where the next pull goes on.
+      const isPart = !isDiskFull(error) && (signal.aborted || (error instanceof RegistryError && error.isTransient));
       if (entry.waiting.length === 0 && !isPart) await forget(entry, { andFile: true });
       for (const { started, whole } of ended) {
         started.reject(error);
@@ -176,6 +176,8 @@ export function createDownloads(dir: string, ingestDir: string): Downloads {
         entry.users--;
         entry.isDone ||= !keep;
         left.abort(new Error('the layer is no longer wanted'));
+        // Who was bringing it has stopped writing by then.
+        await whole.promise.catch(() => undefined);
         if (entry.users === 0 && !entry.isRunning) await forget(entry, { andFile: entry.isReady && entry.isDone });
       },
     };

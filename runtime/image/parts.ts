@@ -52,18 +52,23 @@ export interface LayerBlob {
   release(options: { keep: boolean }): Promise<void>;
 }
 
+export interface UnpackLayersOptions {
+  readonly signal?: AbortSignal;
+  /** Aborted by the first layer that cannot be had, which ends the others: a later try goes on from where they were. */
+  readonly failed?: AbortController;
+  readonly report?: PullReport;
+}
+
 /** Unpacks the layers that are not there yet, at the same time, and gives the size of all. Keep a lease on the chain around it. */
 export async function unpackLayers(
   parts: ImageParts,
   diffIds: readonly string[],
   blobOf: (index: number, signal: AbortSignal) => Promise<LayerBlob>,
-  { signal, report }: { signal?: AbortSignal; report?: PullReport } = {},
+  { signal, failed = new AbortController(), report }: UnpackLayersOptions = {},
 ): Promise<number> {
   const chain = chainIds(diffIds);
   const made = chain.map((chainId) => !parts.layers.has(chainId));
   for (const [index, isNew] of made.entries()) if (!isNew) report?.layer(index, 'cached');
-  // One layer that cannot be had ends the others: a later try goes on from where they were.
-  const failed = new AbortController();
   const stop = AbortSignal.any([failed.signal, ...(signal === undefined ? [] : [signal])]);
   await parts.layers.ensure(chain, (index) => async (fsDir, below) => {
     let blob: LayerBlob | undefined;
@@ -90,10 +95,10 @@ export async function unpackLayers(
       await blob.release({ keep: false });
       return unpacked;
     } catch (error) {
-      const keep = stop.aborted;
+      const isOther = stop.aborted;
       failed.abort(error);
-      await blob?.release({ keep });
-      throw keep ? stop.reason : error;
+      await blob?.release({ keep: isOther && !isDiskFull(stop.reason) });
+      throw isOther ? stop.reason : error;
     }
   });
   for (const [index, isNew] of made.entries()) if (isNew) report?.layer(index, 'done');

@@ -31,10 +31,12 @@ export interface PullRequest {
 /** Pulls an image and gives its id. */
 export async function pullImage(parts: ImageParts, pull: PullRequest): Promise<string> {
   const { text, reference, auth, findCredentials, signal, report } = pull;
+  const failed = new AbortController();
   try {
     const hosts = await findHosts(pull.registryConfigDir, reference.domain);
-    const repository = openRepository(reference, { auth, findCredentials, signal, hosts });
-    const id = await pullFrom(parts, repository, pull);
+    const stop = AbortSignal.any([signal, failed.signal]);
+    const repository = openRepository(reference, { auth, findCredentials, signal: stop, hosts });
+    const id = await pullFrom(parts, repository, { ...pull, failed });
     report.end();
     return id;
   } catch (cause) {
@@ -61,8 +63,8 @@ function explain({ reference, usableOffline }: PullRequest, text: string, cause:
   return new RegistryError(`${subject}: ${host}${message}; ${offer}`);
 }
 
-async function pullFrom(parts: ImageParts, repository: Repository, pull: PullRequest): Promise<string> {
-  const { reference, signal, report } = pull;
+async function pullFrom(parts: ImageParts, repository: Repository, pull: PullRequest & { failed: AbortController }): Promise<string> {
+  const { reference, signal, failed, report } = pull;
   const documents = new Map<string, Uint8Array>();
   const top = await repository.manifest(manifestName(reference));
   const manifest = await findManifest({ parts, repository, documents }, top);
@@ -78,7 +80,7 @@ async function pullFrom(parts: ImageParts, repository: Repository, pull: PullReq
   try {
     const download = (index: number, stop: AbortSignal) =>
       downloadLayer(parts, repository, pull, { layer: manifest.layers[index], index, signal: stop });
-    const sizeBytes = await unpackLayers(parts, diffIds, download, { signal, report });
+    const sizeBytes = await unpackLayers(parts, diffIds, download, { signal, failed, report });
     parts.faultPoint('image layers unpacked');
     signal.throwIfAborted();
     await parts.commit({

@@ -49,11 +49,12 @@ interface Pushed {
 
 /** Layers of random bytes, which no compression makes small. */
 async function push(layerBytes: readonly number[] = [300_000, 700_000]): Promise<Pushed> {
+  const layers = layerBytes.map((bytes, i) => [{ name: `file-${i}`, content: randomBytes(bytes) }]);
+  return pushMade(makeImage(layers, { compression: 'none' }));
+}
+
+async function pushMade(image: TestImage): Promise<Pushed> {
   const repository = `test/faults-${count++}`;
-  const image = makeImage(
-    layerBytes.map((bytes, i) => [{ name: `file-${i}`, content: randomBytes(bytes) }]),
-    { compression: 'none' },
-  );
   await pushImage(`http://${registry.host}`, repository, '1', image);
   const isLayer = (url: string) => image.layers.some(({ digest }) => url.endsWith(`/blobs/${digest}`));
   return { image, repository, name: `${proxy.host}/${repository}:1`, isLayer };
@@ -244,11 +245,16 @@ test('a disk that is full is one clear error, and what the pull took is free aga
   const full = await openTestStore(small);
   t.after(() => full.close());
   const freeBytes = () => fs.statfsSync(small).bavail * 4096;
-  for (const layers of [
-    [1_000_000, 8_000_000],
-    [1_000_000, 2_900_000],
-  ] as const) {
-    const pushed = await push(layers);
+  const big = [{ name: 'big', content: Buffer.alloc(8_000_000) }];
+  const coming = [{ name: 'coming', content: randomBytes(2_900_000) }];
+  const bursts = await pushMade(makeImage([coming, big], { compression: 'gzip' }));
+  // The disk is full while half of the other layer is still to come.
+  const [comingDigest = '', bigDigest = ''] = bursts.image.layers.map(({ digest }) => digest);
+  proxy.fault = (url) => {
+    if (url.endsWith(comingDigest)) return { kind: 'slow', pieceBytes: 50_000, pauseMs: 20 };
+    return url.endsWith(bigDigest) ? { kind: 'slow', pieceBytes: 4000, pauseMs: 500 } : undefined;
+  };
+  for (const pushed of [await push([1_000_000, 8_000_000]), await push([1_000_000, 2_900_000]), bursts]) {
     const before = freeBytes();
     await assert.rejects(full.store.pull(pushed.name), (error: Error) => {
       assert.ok(hasCriCode(error, 'RESOURCE_EXHAUSTED'), error.message);
