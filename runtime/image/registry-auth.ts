@@ -62,12 +62,16 @@ export async function authorize(challenges: readonly Challenge[], options: Autho
   throw new RegistryError('it refuses access and names no way to get it', { status: 401 });
 }
 
-/** Where it sends for a token: credentials never go there unencrypted when the registry itself is asked with TLS. */
+/**
+ * Where it sends for a token. Credentials go there unencrypted only where somebody has said that this may be (http:// in a hosts.toml):
+ * not when the registry itself is asked with TLS, and not from a registry of this host to the network.
+ */
 function tokenServer(realm: string, base: string, hasSecrets: boolean): URL {
   if (!URL.canParse(realm) || !/^https?:/.test(realm))
     throw new RegistryError(`it names the token server ${JSON.stringify(realm)}, which is not a URL`, { transient: false });
   const url = new URL(realm);
-  if (hasSecrets && url.protocol === 'http:' && base.startsWith('https:') && !isPlainHttp(url.host))
+  const isChosen = base.startsWith('http:') && !isPlainHttp(new URL(base).host);
+  if (hasSecrets && url.protocol === 'http:' && !isChosen && !isPlainHttp(url.host))
     throw new RegistryError(`its token server ${url.host} is to be asked without TLS, and the credentials are not told to it so`, {
       transient: false,
     });
@@ -99,7 +103,7 @@ async function fetchToken(
     tls: host.tls,
     connectTimeoutMs: host.connectTimeoutMs,
     ...(byRefreshToken
-      ? { method: 'POST', body: fields.toString(), headers: { 'content-type': 'application/x-www-form-urlencoded' } }
+      ? { method: 'POST', body: fields.toString(), isSecret: true, headers: { 'content-type': 'application/x-www-form-urlencoded' } }
       : { headers: credentials === undefined ? {} : { authorization: basic(credentials) } }),
   });
   const body = await readBody(answer, TOKEN_LIMIT_BYTES);

@@ -1,6 +1,7 @@
 // Owns asking the hosts of one repository: who is asked and in what order, with which authorization, and how often. What is asked is its
 // callers' (registry.ts pulls).
 import { setTimeout as delay } from 'node:timers/promises';
+import { matchesImage, parsePattern } from '../credentials/match-image.ts';
 import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
@@ -35,7 +36,7 @@ export interface RegistryClient {
   readonly reference: Reference;
   /** The hosts with a capability, those first that have not failed lately. */
   hosts(capability: Capability): readonly RegistryHost[];
-  /** Asks one host. `path` is below the repository ("manifests/1"), or a URL that this host has named. Throws unless it answers 2xx. */
+  /** Asks one host. `path` is below the repository: "manifests/1". Throws unless it answers 2xx. */
   send(host: RegistryHost, path: string, request?: RegistryRequest): Promise<HttpAnswer>;
   /** Asks one host after the other: what a mirror lacks, or cannot tell, the next one may have. */
   ask(path: string, capability: Capability, request?: RegistryRequest): Promise<HttpAnswer & { readonly host: RegistryHost }>;
@@ -72,28 +73,27 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
 
   async function credentialsFor(host: RegistryHost): Promise<PullAuth> {
     if (auth !== undefined && Object.values(auth).some((value) => value !== undefined && value !== ''))
-      return isFor(host, auth) ? auth : {};
+      return isFor(host, reference.domain, auth) ? auth : {};
     const name = host.namespace === undefined ? reference.domain : new URL(host.base).host;
     return (await options.findCredentials?.(`${name}/${reference.path}`)) ?? {};
   }
 
   async function send(host: RegistryHost, path: string, asked: RegistryRequest = {}): Promise<HttpAnswer> {
-    const url = new URL(/^https?:/.test(path) ? path : `${host.base}/${reference.path}/${path}`);
+    const url = new URL(`${host.base}/${reference.path}/${path}`);
     if (host.namespace !== undefined) url.searchParams.set('ns', host.namespace);
-    const isOwn = url.host === new URL(host.base).host;
     for (let renewed = false; ; ) {
-      const authorization = isOwn ? authorizations.get(host) : undefined;
+      const authorization = authorizations.get(host);
       const answer = await request(url, {
         ...asked,
-        headers: { ...(isOwn && host.headers), ...asked.headers, ...(authorization !== undefined && { authorization }) },
+        headers: { ...host.headers, ...asked.headers, ...(authorization !== undefined && { authorization }) },
         signal,
-        tls: isOwn ? host.tls : undefined,
+        tls: host.tls,
         connectTimeoutMs: host.connectTimeoutMs,
       });
       answered = true;
       if (answer.status >= 200 && answer.status < 300) return answer;
       const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
-      if (answer.status !== 401 || renewed || challenges.length === 0 || !isOwn) throw await refusal(host, answer);
+      if (answer.status !== 401 || renewed || challenges.length === 0) throw await refusal(host, answer);
       discard(answer);
       // Unless another request has a newer one by now.
       if (authorizations.get(host) === authorization) {
@@ -183,10 +183,13 @@ function isUnreachable(cause: unknown): boolean {
   return cause instanceof Error && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH/.test((cause as NodeJS.ErrnoException).code ?? '');
 }
 
-/** Credentials that name their host are not told to a mirror that is another. */
-function isFor({ base, namespace }: RegistryHost, { serverAddress = '' }: PullAuth): boolean {
-  if (namespace === undefined || serverAddress === '') return true;
-  return serverAddress.replace(/^https?:\/\//, '').replace(/\/.*$/, '') === new URL(base).host;
+/** Credentials that name their server are told to no other one. The registry itself goes by its name too: docker.io has several. */
+function isFor({ base, namespace }: RegistryHost, domain: string, { serverAddress = '' }: PullAuth): boolean {
+  if (serverAddress === '') return true;
+  const names = [new URL(base).host, ...(namespace === undefined ? [domain] : [])];
+  const authority = serverAddress.replace(/^https?:\/\//i, '').replace(/\/.*$/, '');
+  const spell = (name: string) => name.replace(/:443$/, '');
+  return names.some((name) => matchesImage(parsePattern(spell(authority)), spell(name)));
 }
 
 async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {

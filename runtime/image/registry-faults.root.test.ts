@@ -233,7 +233,8 @@ test('one download serves all pulls that want a layer, and outlives the pull tha
   assert.deepEqual(await Promise.all(staying), [images[1]?.id, images[2]?.id]);
   const passed = [...proxy.passedBytes].filter(([url]) => url.endsWith(digest)).reduce((total, [, bytes]) => total + bytes, 0);
   assert.ok(passed < 2 * shared.length, `${passed} bytes for a layer of ${shared.length}`);
-  assert.deepEqual(parts(), []);
+  // Of its other layer, the pull that left may have left a part: a later one would go on there.
+  assert.ok(!parts().includes(digest.replace(':', '-')), parts().join(', '));
 });
 
 test('a disk that is full is one clear error, and what the pull took is free again', options, async (t) => {

@@ -30,6 +30,8 @@ export interface HttpRequest {
   readonly answerTimeoutMs?: number | undefined;
   /** The content is verified by its digest, so it may come from anywhere, unencrypted too. */
   readonly isVerified?: boolean;
+  /** The body is for the first host's eyes only: a redirect that leads elsewhere is not followed. */
+  readonly isSecret?: boolean;
 }
 
 /** A body that is not in memory: opened anew for each place that a redirect leads to. */
@@ -46,8 +48,9 @@ export interface HttpAnswer {
   readonly url: URL;
 }
 
-/** "127.0.0.1:5000" speaks plain HTTP: the loopback addresses of this host, any port. Everything else speaks HTTPS. */
+/** "127.0.0.1:5000" speaks plain HTTP: the loopback addresses of this host, any port but HTTPS' own. Everything else speaks HTTPS. */
 export function isPlainHttp(domain: string): boolean {
+  if (domain.endsWith(':443')) return false;
   return /^(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d+)?$/.test(domain);
 }
 
@@ -119,17 +122,23 @@ async function send(url: URL, options: HttpRequest): Promise<HttpAnswer> {
     return await new Promise<HttpAnswer>((resolve, reject) => {
       const aborted = () => request.destroy(stop.reason instanceof Error ? stop.reason : new Error('aborted'));
       stop.addEventListener('abort', aborted, { once: true });
+      let isAnswered = false;
       request.on('error', reject);
       request.on('socket', (socket) => {
         const connected = () => {
           clearTimeout(timer);
-          if (request.writableFinished) timer = after(answerTimeoutMs, 'no answer');
-          else request.once('finish', () => (timer = after(answerTimeoutMs, 'no answer')));
+          const sent = () => {
+            // An answer may come before the whole body is sent.
+            if (!isAnswered) timer = after(answerTimeoutMs, 'no answer');
+          };
+          if (request.writableFinished) sent();
+          else request.once('finish', sent);
         };
         if (!socket.connecting) connected();
         else socket.once(socket instanceof tls.TLSSocket ? 'secureConnect' : 'connect', connected);
       });
       request.on('response', (answer) => {
+        isAnswered = true;
         // From here on, an abort is the reader's: it destroys the body.
         if (signal !== undefined) answer.once('close', () => stop.removeEventListener('abort', aborted));
         resolve({ status: answer.statusCode ?? 0, headers: answer.headers, body: answer, url });
@@ -192,7 +201,11 @@ export async function request(url: URL, options: HttpRequest): Promise<HttpAnswe
         status: answer.status,
       });
     }
-    if (next.host !== target.host) {
+    if (next.origin !== target.origin) {
+      if (options.isSecret === true)
+        throw new RegistryError(`${target.host} redirects to ${next.origin}, which is not told what was meant for ${target.host} alone`, {
+          status: answer.status,
+        });
       security = undefined;
       headers = publicHeaders(headers);
     }

@@ -43,7 +43,8 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
     more: Pick<HttpRequest, 'headers' | 'body'> = {},
   ): Promise<HttpAnswer> {
     const right = method === 'HEAD' || method === 'GET' ? 'pull' : 'pull,push';
-    const sameHost = url.host === new URL(host.base).host;
+    // The scheme counts: what TLS protects is not said without it.
+    const sameHost = url.origin === new URL(host.base).origin;
     if (host.namespace !== undefined && !url.searchParams.has('ns')) url.searchParams.set('ns', host.namespace);
     for (let asked = false; ; asked = true) {
       const authorization = sameHost ? authorizations.get(right) : undefined;
@@ -167,7 +168,13 @@ function locationOf(answer: HttpAnswer): URL {
   const { location } = answer.headers;
   if (location === undefined || !URL.canParse(location, answer.url.href))
     throw new RegistryError(`${answer.url.host} names no place to upload to`, { status: answer.status });
-  return new URL(location, answer.url);
+  const url = new URL(location, answer.url);
+  if (!/^https?:$/.test(url.protocol) || (answer.url.protocol === 'https:' && url.protocol === 'http:'))
+    throw new RegistryError(
+      `${answer.url.host} is asked with TLS and names ${url.origin} to upload to; the proxy before it must tell it X-Forwarded-Proto: https`,
+      { status: answer.status },
+    );
+  return url;
 }
 
 function piece(content: UploadContent, start: number, length: number, sent: ((bytes: number) => void) | undefined): RequestStream | Buffer {
