@@ -148,7 +148,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       return started;
     };
     const served: Served = {
-      ...{ nodeName, version: options.version, pods, cri, metrics, events, pulls, paths, runs, startRun: run },
+      ...{ nodeName, version: options.version, pods, cri, metrics, events, pulls, paths, runs, startRun: run, names: () => dns.names() },
       runtime: { name: runtimeName, version: runtimeVersion },
     };
     const socket = path.join(options.runDir, 'agent.sock');

@@ -43,15 +43,18 @@ export interface NetworkStatus {
   readonly message: string;
 }
 
-/** Of the bridge that pods are connected to. */
+/** What pods have in common: where they reach this machine. */
 export interface NetworkDescription {
+  /** The built-in network's; "" where it is not opened. */
   readonly bridge: string;
-  /** Whether new sandboxes are connected to it, and not by a configuration list. */
-  readonly takesNew: boolean;
   /** Ranges of pods' addresses, the primary family's first. */
   readonly podCidrs: readonly string[];
-  /** The bridge's own addresses, one of each range; none while the network is not ready. */
+  /** Addresses of this machine, one of each range; none while the network is not ready. */
   readonly gateways: readonly string[];
+  /** Those of sandboxes that are attached from now on; this machine may get them with the first of these. */
+  readonly newGateways: readonly string[];
+  /** Why there are none of the latter. */
+  readonly noGateway?: string;
 }
 
 export interface Network {

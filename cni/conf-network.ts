@@ -2,16 +2,18 @@
 // after a restart and after the list has changed; and the list that new ones are attached by.
 import fs from 'node:fs';
 import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { netnsIdOf, POD_INTERFACE } from './bridge.ts';
 import { addChain, type ChainCall, checkChain, checkPlugins, delChain, type Executables, gcChain, hasCheck, statusChain } from './chain.ts';
-import type { Attachment, AttachRequest, NetworkStatus } from './client.ts';
+import type { Attachment, AttachRequest, NetworkDescription, NetworkStatus } from './client.ts';
+import { type Gateways, localGateways, plannedGateways, readHostAddresses } from './conf-gateways.ts';
 import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
 import { type ExplainedNetwork, explainNetwork } from './explain.ts';
 import { findConflict } from './host-port.ts';
 import { findLink, listLinks, setLinkUp } from './link.ts';
 import type { Fields } from './spec/config.ts';
-import { NEWEST, parseResult, type Result, renderResult } from './spec/result.ts';
+import { EMPTY_RESULT, NEWEST, parseResult, type Result, type ResultIp, renderResult } from './spec/result.ts';
 import { listState, readBootId, readState, removeState, writeState } from './state-file.ts';
 import { Turns } from './turns.ts';
 
@@ -36,6 +38,8 @@ interface ConfRecord {
   readonly result?: unknown;
   readonly mac: string;
   readonly hostInterface: string;
+  /** Absent until every plugin has added its part. */
+  readonly gateways?: Gateways;
 }
 
 export interface ConfNetworkOptions {
@@ -124,6 +128,30 @@ export class ConfNetwork {
     return this.#loaded === undefined
       ? `no network configuration in ${this.#options.confDir}: new pods get the built-in network`
       : `new pods get network ${this.#loaded.list.name} of ${this.#loaded.file}`;
+  }
+
+  /** Where the pods of lists reach this machine. */
+  describe(): Omit<NetworkDescription, 'bridge'> {
+    const attached = [...this.#records.values()].flatMap(({ gateways, list }) => (gateways === undefined ? [] : [{ ...gateways, list }]));
+    const list = this.#loaded?.list;
+    const same = attached.filter((one) => isDeepStrictEqual(one.list, list));
+    // What plugins said is better than what they should say.
+    const planned = list === undefined || same.length > 0 ? { addresses: [], ranges: [] } : plannedGateways(list, this.#ranges());
+    const newGateways = unique([...same, planned].flatMap(({ addresses }) => addresses));
+    return {
+      newGateways,
+      gateways: unique([...newGateways, ...attached.flatMap(({ addresses }) => addresses)]),
+      podCidrs: unique([...planned.ranges, ...attached.flatMap(({ ranges }) => ranges)]),
+      ...(newGateways.length > 0 || !this.isUsed ? {} : { noGateway: this.#explainNoGateway(same.length > 0) }),
+    };
+  }
+
+  #explainNoGateway(isKnown: boolean): string {
+    if (this.#loaded === undefined) return this.#failure ?? '';
+    const { list, file } = this.#loaded;
+    return isKnown
+      ? `pods of network ${list.name} (${file}) have no gateway that is this machine's`
+      : `network ${list.name} (${file}) does not say which address of this machine is its pods' gateway`;
   }
 
   async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {
@@ -222,8 +250,9 @@ export class ConfNetwork {
     try {
       await setLoopbackUp(netnsFd);
       const result = await addChain(record.list, callOf(record, netnsPath), this.#options.executables);
-      const links = await describeLinks(netnsFd);
-      const attached: ConfRecord = { ...record, ...links, state: 'attached', result: renderResult(result, NEWEST) };
+      const { hostAddresses, ...links } = await describeLinks(netnsFd);
+      const gateways = localGateways(podIps(result), result, hostAddresses);
+      const attached: ConfRecord = { ...record, ...links, gateways, state: 'attached', result: renderResult(result, NEWEST) };
       if (attachmentOf(attached).ips.length === 0) throw new Error(`network ${record.list.name} gave no address for ${POD_INTERFACE}`);
       await this.#put(attached);
       return attachmentOf(attached);
@@ -285,6 +314,8 @@ export class ConfNetwork {
   }
 }
 
+const unique = (values: readonly string[]): string[] => [...new Set(values)];
+
 const resultOf = ({ result }: ConfRecord): Result | undefined => (result === undefined ? undefined : parseResult(result));
 
 function callOf({ sandboxId, args, capabilityArgs }: ConfRecord, netns: string): ChainCall {
@@ -315,13 +346,17 @@ function capabilityArgsOf({ portMappings, bandwidth, dns, ips, mac, name }: Atta
   };
 }
 
-function attachmentOf(record: ConfRecord): Attachment {
-  const { sandboxId, mac, hostInterface } = record;
-  const { ips = [], interfaces = [] } = resultOf(record) ?? {};
-  const own = ips.filter((ip) => {
+/** Of the pod's interface, and not of others that a result names. */
+function podIps({ ips, interfaces }: Result): readonly ResultIp[] {
+  return ips.filter((ip) => {
     const entry = ip.interface === undefined ? undefined : interfaces[ip.interface];
     return entry === undefined || (entry.name === POD_INTERFACE && entry.sandbox !== undefined);
   });
+}
+
+function attachmentOf(record: ConfRecord): Attachment {
+  const { sandboxId, mac, hostInterface } = record;
+  const own = podIps(resultOf(record) ?? EMPTY_RESULT);
   return { sandboxId, ips: own.map(({ address }) => address.split('/')[0] ?? ''), mac, hostInterface, interfaceName: POD_INTERFACE };
 }
 
@@ -342,14 +377,15 @@ async function setLoopbackUp(netnsFd: number): Promise<void> {
   }
 }
 
-/** The MAC of the sandbox's interface, and the host's end of it where it is a veth. */
-async function describeLinks(netnsFd: number): Promise<{ mac: string; hostInterface: string }> {
+/** The MAC of the sandbox's interface, the host's end of it where it is a veth, and the host's addresses. */
+async function describeLinks(netnsFd: number) {
   const sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
   const host = new NetlinkSocket(NETLINK_ROUTE);
   try {
     const link = await findLink(sandbox, POD_INTERFACE);
-    const hostInterface = link?.kind === 'veth' ? (await listLinks(host)).find(({ index }) => index === link.parent)?.name : undefined;
-    return { mac: link?.mac ?? '', hostInterface: hostInterface ?? '' };
+    const links = await listLinks(host);
+    const hostInterface = link?.kind === 'veth' ? links.find(({ index }) => index === link.parent)?.name : undefined;
+    return { mac: link?.mac ?? '', hostInterface: hostInterface ?? '', hostAddresses: await readHostAddresses(host, links) };
   } finally {
     sandbox.close();
     host.close();

@@ -265,11 +265,13 @@ class PodNetwork implements Network {
 
   describe(): NetworkDescription {
     const served = this.#host?.cidrs ?? [];
+    const gateways = served.map((cidr) => formatIp(gatewayOf(cidr)));
     return {
       bridge: this.#bridge,
-      takesNew: true,
       podCidrs: (served.length > 0 ? served : this.#cidrs).map(formatCidr),
-      gateways: served.map((cidr) => formatIp(gatewayOf(cidr))),
+      gateways,
+      newGateways: gateways,
+      ...(gateways.length > 0 ? {} : { noGateway: this.#status.message || 'the pod network is not ready' }),
     };
   }
 

@@ -70,10 +70,17 @@ class SelectedNetwork implements Network {
     return this.#conf.isUsed || this.#opened === undefined ? this.#conf.status() : this.#opened.status();
   }
 
-  /** Of the built-in network; that of a configuration list is its own. */
   describe(): NetworkDescription {
-    const builtIn = this.#opened?.describe() ?? { bridge: '', podCidrs: [], gateways: [] };
-    return { ...builtIn, takesNew: !this.#conf.isUsed };
+    const builtIn = this.#opened?.describe();
+    const { gateways, podCidrs, ...conf } = this.#conf.describe();
+    const { newGateways = [], noGateway } = this.#conf.isUsed ? conf : (builtIn ?? {});
+    return {
+      bridge: builtIn?.bridge ?? '',
+      gateways: [...(builtIn?.gateways ?? []), ...gateways],
+      podCidrs: [...(builtIn?.podCidrs ?? []), ...podCidrs],
+      newGateways,
+      ...(noGateway === undefined ? {} : { noGateway }),
+    };
   }
 
   async explain(sandboxId: string): Promise<ExplainedNetwork | undefined> {

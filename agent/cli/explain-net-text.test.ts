@@ -11,6 +11,7 @@ const explained: ExplainedNet = {
   namespace: 'shop',
   pod: 'web',
   dns: { servers: ['10.244.0.1'], searches: ['shop.svc.cluster.local'], options: ['ndots:5'] },
+  names: { servers: ['10.244.0.1'] },
   network: {
     netns: '/proc/4711/ns/net',
     ips: ['10.244.0.2', 'fd00::2'],
@@ -65,4 +66,16 @@ test('the way of a packet is told from the pod outwards, with the commands that 
       $ nsenter --net=/proc/4711/ns/net dig @10.244.0.1 web.shop
 `,
   );
+});
+
+test('a pod that finds no others by name is told why', () => {
+  const names = (node: ExplainedNet['names']) =>
+    renderExplainedNet({ ...explained, names: node })
+      .split('\n')
+      .filter((line) => /by name/.test(line));
+  assert.deepEqual(names({ servers: [], problem: 'port 53 is taken' }), ['    other pods are not found by name: port 53 is taken']);
+  assert.deepEqual(names({ servers: ['10.9.0.1'] }), [
+    '    other pods are not found by name: this pod is not told 10.9.0.1, where this node answers',
+  ]);
+  assert.deepEqual(names(undefined), []);
 });

@@ -36,6 +36,8 @@ export interface ExplainedNet {
   readonly namespace: string;
   readonly pod: string;
   readonly dns: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  /** Where this node answers for its pods, or why it does not; undefined where a cluster does. */
+  readonly names: { readonly servers: readonly string[]; readonly problem?: string } | undefined;
   /** As the runtime tells it. */
   readonly network: {
     readonly netns: string;
@@ -49,7 +51,7 @@ export interface ExplainedNet {
 
 const RULE_WIDTH = 84;
 
-export function renderExplainedNet({ namespace, pod, dns, network }: ExplainedNet): string {
+export function renderExplainedNet({ namespace, pod, dns, names: node, network }: ExplainedNet): string {
   const { netns, ips, host, nat } = network;
   const { port, bridge, uplink } = host;
   const sections = [
@@ -63,9 +65,17 @@ export function renderExplainedNet({ namespace, pod, dns, network }: ExplainedNe
   ];
   const names = [
     `  names: resolv.conf says nameserver ${dns.servers.join(', ') || 'nothing'}${dns.searches.length > 0 ? `, search ${dns.searches.join(' ')}` : ''}${dns.options.length > 0 ? `, options ${dns.options.join(' ')}` : ''}\n`,
+    ...renderNode(node, dns.servers),
     ...(dns.servers[0] === undefined ? [] : [command(`nsenter --net=${netns} dig @${dns.servers[0]} ${pod}.${namespace}`)]),
   ];
   return `pod ${namespace}/${pod}: ${ips.join(' and ')}\n\n${sections.join('')}\n${names.join('')}`;
+}
+
+/** Where a pod is not told this node's server, or there is none. */
+function renderNode(node: ExplainedNet['names'], told: readonly string[]): string[] {
+  if (node?.problem !== undefined) return [`    other pods are not found by name: ${node.problem}\n`];
+  if (node === undefined || node.servers.length === 0 || node.servers.some((server) => told.includes(server))) return [];
+  return [`    other pods are not found by name: this pod is not told ${node.servers.join(' or ')}, where this node answers\n`];
 }
 
 const join = (words: string): string => `   │${words === '' ? '' : `  ${words}`}\n`;

@@ -8,6 +8,7 @@ import { readSettings } from './settings.ts';
 
 /** Of GET /explain. */
 interface Answer {
+  readonly names?: ExplainedNet['names'];
   readonly sandbox: {
     readonly network?: ExplainedNet['network'] | { readonly problem: string };
     readonly info?: { readonly config?: { readonly dns_config?: Partial<ExplainedNet['dns']> } };
@@ -21,7 +22,7 @@ export async function explainNet({ flags, words }: Invocation, usage: string): P
   const { namespace, name } = target;
   if (pod.spec?.hostNetwork)
     throw new CommandError(`pod ${name} has hostNetwork: it is in this machine's own network, which 'ip addr' and 'ip route' show`);
-  const { sandbox } = await getJson<Answer>(settings, `/${['explain', namespace, name].map(encodeURIComponent).join('/')}`);
+  const { sandbox, names } = await getJson<Answer>(settings, `/${['explain', namespace, name].map(encodeURIComponent).join('/')}`);
   const network = sandbox?.network;
   if (network === undefined)
     throw new CommandError(
@@ -29,7 +30,7 @@ export async function explainNet({ flags, words }: Invocation, usage: string): P
     );
   if ('problem' in network) throw new CommandError(`the network of pod ${name} cannot be looked at: ${network.problem}`);
   const { servers = [], searches = [], options = [] } = sandbox?.info?.config?.dns_config ?? {};
-  const explained: ExplainedNet = { namespace, pod: name, network, dns: { servers, searches, options } };
+  const explained: ExplainedNet = { namespace, pod: name, network, dns: { servers, searches, options }, names };
   process.stdout.write(flags.output === 'json' ? `${JSON.stringify(explained, null, 2)}\n` : renderExplainedNet(explained));
   return 0;
 }

@@ -1,5 +1,5 @@
 // Owns the names of a node: which servers and domain its pods are told, and, where no cluster has its own, the server that answers for
-// the pods. That one listens on the bridge's addresses, which the runtime tells.
+// the pods. That one listens where the pods' gateways are, which the runtime tells.
 import fs from 'node:fs/promises';
 import net from 'node:net';
 import type { CriClient } from '../../cri-proto/client.ts';
@@ -27,9 +27,17 @@ export interface NodeDnsOptions extends DnsSettings {
   readonly logger: Logger;
 }
 
+/** Where this node answers for its pods; none: why not. */
+export interface NodeNames {
+  readonly servers: readonly string[];
+  readonly problem?: string;
+}
+
 export interface NodeDns {
   /** As things are now. */
   sources(): Promise<DnsSources>;
+  /** Undefined: that is a cluster's job. */
+  names(): NodeNames | undefined;
   close(): Promise<void>;
 }
 
@@ -41,12 +49,14 @@ const CALL_TIMEOUT_MS = 10_000;
 const RETRY_MS = 2000;
 const REREAD_MS = 1000;
 
-/** Of a runtime's verbose status: the network that its sandboxes are in. Another runtime says nothing of it. */
+/** Of a runtime's verbose status: where sandboxes reach this machine. Another runtime says nothing of it. */
 interface RuntimeNetwork {
   readonly gateways: readonly string[];
   readonly podCidrs: readonly string[];
-  /** False: new sandboxes are in a network of somebody's configuration list, which cannot ask here. */
-  readonly takesNew: boolean;
+  /** Of new sandboxes; this machine may get these addresses with the first of them. */
+  readonly newGateways: readonly string[];
+  /** Why there are none. */
+  readonly noGateway: string;
 }
 
 export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
@@ -59,6 +69,7 @@ export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
       clusterServers: own === undefined ? clusterServers : (await own.ensure()).slice(0, 1),
       clusterDomain,
     }),
+    names: () => own?.names,
     close: async () => own?.close(),
   };
 }
@@ -81,6 +92,7 @@ class OwnServers {
   #clients = new net.BlockList();
   #turn: Promise<unknown> = Promise.resolve();
   #upstreams: { readonly readAt: number; readonly list: readonly Upstream[] } | undefined;
+  #names: NodeNames = { servers: [] };
   #said = '';
   #closed = false;
 
@@ -94,7 +106,11 @@ class OwnServers {
     this.#timer.unref();
   }
 
-  /** Listens where the bridge is now; gives the addresses, those of the pods' first family first. */
+  get names(): NodeNames {
+    return this.#names;
+  }
+
+  /** Listens at the pods' gateways of now; gives those of new pods, of their first family first. */
   ensure(): Promise<readonly string[]> {
     const result = this.#turn.then(() => this.#ensure()).catch((error: unknown) => this.#say(describeError(error)));
     this.#turn = result;
@@ -112,19 +128,20 @@ class OwnServers {
       for (const cidr of network.podCidrs) addRange(this.#clients, cidr);
       this.#zone = undefined;
     }
+    const wanted = [...new Set([...network.newGateways, ...network.gateways])];
     for (const [address, server] of this.#servers) {
-      if (network.gateways.includes(address)) continue;
+      if (wanted.includes(address)) continue;
       await server.close();
       this.#servers.delete(address);
     }
     const failures: string[] = [];
-    for (const address of network.gateways) {
+    for (const address of wanted) {
       if (this.#servers.has(address)) continue;
       await this.#open(address).catch((error: unknown) => failures.push(explainBind(address, error)));
     }
-    if (!network.takesNew) return this.#say('their network is that of a configuration list');
-    const listening = network.gateways.filter((address) => this.#servers.has(address));
-    if (listening.length === 0) return this.#say(failures.join('; ') || 'the pod network is not ready');
+    const listening = network.newGateways.filter((address) => this.#servers.has(address));
+    if (listening.length === 0) return this.#say(failures.join('; ') || network.noGateway);
+    this.#names = { servers: listening };
     const domain = this.#options.clusterDomain;
     this.#tell(`pods find each other by name (NAME.NAMESPACE.svc.${domain}): this node answers on ${listening.join(' and ')}`);
     return listening;
@@ -159,6 +176,7 @@ class OwnServers {
   }
 
   #say(why: string): readonly string[] {
+    this.#names = { servers: [], problem: why };
     this.#tell(`pods ask the host's name servers and do not find each other by name: ${why}`);
     return [];
   }
@@ -183,9 +201,10 @@ class OwnServers {
 function parseNetwork(text: string | undefined): RuntimeNetwork | undefined {
   const strings = (value: unknown): value is string[] => Array.isArray(value) && value.every((one) => typeof one === 'string');
   try {
-    const { gateways, podCidrs, takesNew } = JSON.parse(text ?? '') as { gateways?: unknown; podCidrs?: unknown; takesNew?: unknown };
-    if (!strings(gateways) || !strings(podCidrs)) return undefined;
-    return { gateways: gateways.filter((address) => net.isIP(address) !== 0), podCidrs, takesNew: takesNew === true };
+    const { gateways, podCidrs, newGateways, noGateway } = JSON.parse(text ?? '') as Record<string, unknown>;
+    if (!strings(gateways) || !strings(podCidrs) || !strings(newGateways)) return undefined;
+    const ips = (addresses: readonly string[]) => addresses.filter((address) => net.isIP(address) !== 0);
+    return { gateways: ips(gateways), newGateways: ips(newGateways), podCidrs, noGateway: typeof noGateway === 'string' ? noGateway : '' };
   } catch {
     return undefined;
   }

@@ -183,3 +183,14 @@ test('rubbish on TCP ends the connection, not the server', async () => {
   await closed;
   assert.equal(lastByte((await askTcp(port, [message('web-0.default')]))[0]!), 2);
 });
+
+test('an address is listened at before this machine has it, and is taken from then on', async () => {
+  const options = {
+    ...{ address: '192.0.2.1', port: 5353, zone: () => buildZone({ domain: 'cluster.local', pods: [], podCidrs: [] }) },
+    ...{ forwarder: new Forwarder(async () => []), isClient: () => true },
+  };
+  const server = await openDnsServer(options);
+  await assert.rejects(openDnsServer(options), { code: 'EADDRINUSE' });
+  await server.close();
+  await (await openDnsServer({ ...options, address: '2001:db8::1' })).close();
+});

@@ -1,7 +1,8 @@
 // Owns the sockets that names are asked at: UDP and TCP of one address. Answers for the pods itself and passes the rest on; whoever is
-// not of this node is not answered, whichever way the packet came.
+// not of this node is not answered, whichever way the packet came. The address may be one that this machine gets with its first pod.
 import dgram from 'node:dgram';
 import net from 'node:net';
+import { freeBind } from '../../runtime/linux/free-bind.ts';
 import type { Forwarder, Transport } from './forwarder.ts';
 import {
   type Answer,
@@ -44,7 +45,7 @@ export interface DnsServer {
   close(): Promise<void>;
 }
 
-/** Rejects when the address is not this machine's (yet), or taken. */
+/** Rejects when the address is taken. */
 export async function openDnsServer(options: DnsServerOptions): Promise<DnsServer> {
   const udp = await listenUdp(options);
   try {
@@ -114,9 +115,10 @@ function addressBytes(ip: string): Buffer {
 function listenUdp(options: DnsServerOptions): Promise<dgram.Socket> {
   const { address, port, isClient } = options;
   return new Promise((resolve, reject) => {
-    const socket = dgram.createSocket(net.isIP(address) === 6 ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
+    const fd = freeBind('udp', addressBytes(address), port);
+    const socket = dgram.createSocket(net.isIP(address) === 6 ? 'udp6' : 'udp4');
     socket.once('error', reject);
-    socket.bind(port, address, () => {
+    socket.bind({ fd }, () => {
       socket.off('error', reject);
       // A client that is gone says so (ICMP); that is no reason to stop.
       socket.on('error', () => undefined);
@@ -159,7 +161,7 @@ function listenTcp(options: DnsServerOptions): Promise<{ close(): Promise<void> 
   server.maxConnections = MAX_CONNECTIONS;
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ port, host: address, ...(net.isIP(address) === 6 ? { ipv6Only: true } : {}) }, () => {
+    server.listen({ fd: freeBind('tcp', addressBytes(address), port) }, () => {
       server.off('error', reject);
       server.on('error', () => undefined);
       resolve({

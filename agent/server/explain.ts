@@ -1,9 +1,17 @@
 // Owns GET /explain: what the runtime tells about a pod's sandbox and containers when it is asked for everything.
 import type { CriClient } from '../../cri-proto/client.ts';
+import type { NodeNames } from '../dns/node-dns.ts';
 import { POD_UID } from '../pod/labels.ts';
 import type { Pods } from '../pod/pods.ts';
 import { findContainer, findPod, runtimeId } from './find.ts';
 import { type Exchange, sendJson } from './http.ts';
+
+export interface ServedExplain {
+  readonly pods: Pods;
+  readonly cri: CriClient;
+  /** Where this node answers for its pods' names; undefined where a cluster does. */
+  readonly names: () => NodeNames | undefined;
+}
 
 /** Values of CRI's info map are JSON as text, as far as they are. */
 export function decodeInfo(info: Readonly<Record<string, string>>): Record<string, unknown> {
@@ -18,7 +26,7 @@ export function decodeInfo(info: Readonly<Record<string, string>>): Record<strin
   );
 }
 
-export async function serveExplain({ response, params, query }: Exchange, pods: Pods, cri: CriClient): Promise<void> {
+export async function serveExplain({ response, params, query }: Exchange, { pods, cri, names }: ServedExplain): Promise<void> {
   const { namespace = '', pod = '' } = params;
   const worker = findPod(pods, namespace, pod);
   const only = query.get('container');
@@ -37,6 +45,7 @@ export async function serveExplain({ response, params, query }: Exchange, pods: 
     namespace,
     pod,
     uid: worker.pod.uid,
+    names: names(),
     sandbox:
       newest === undefined
         ? null

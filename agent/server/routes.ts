@@ -18,25 +18,22 @@
 //          /exec/{namespace}/{pod}/{container}              ?command=…&command=… &input=1 &output=1 &error=1 &tty=1
 //          /attach/{namespace}/{pod}/{container}            ?input=1 &output=1 &error=1 &tty=1
 //          /portForward/{namespace}/{pod}                   ?port=… (for WebSocket: one pair of channels each)
-import type { CriClient } from '../../cri-proto/client.ts';
 import type { EventLog } from '../event/events.ts';
 import type { ImagePulls } from '../image/pulls.ts';
 import type { Metrics } from '../metrics/metrics.ts';
 import type { NodePaths } from '../pod/paths.ts';
 import type { Pods } from '../pod/pods.ts';
 import { renderProblem } from '../source/render-problem.ts';
-import { serveExplain } from './explain.ts';
+import { type ServedExplain, serveExplain } from './explain.ts';
 import { type Exchange, HttpError, type Route, readBody, sendJson, sendText } from './http.ts';
 import { renderJson } from './json.ts';
 import { serveLogs } from './logs.ts';
 import type { Run, RunEvent } from './run.ts';
 
-export interface Served {
+export interface Served extends ServedExplain {
   readonly nodeName: string;
   readonly version: string;
   readonly runtime: { readonly name: string; readonly version: string };
-  readonly pods: Pods;
-  readonly cri: CriClient;
   readonly metrics: Metrics;
   readonly events: EventLog;
   readonly pulls: ImagePulls;
@@ -77,14 +74,14 @@ function listPods(pods: Pods) {
 
 /** For root, over the socket. */
 export function socketRoutes(served: Served): readonly Route[] {
-  const { pods, cri, nodeName, version, runtime } = served;
+  const { pods, nodeName, version, runtime } = served;
   return [
     ...readOnlyRoutes(served),
     { method: 'GET', path: '/version', serve: ({ response }) => sendJson(response, { version, node: nodeName, runtime }) },
     { method: 'GET', path: '/problems', serve: ({ response }) => sendJson(response, renderProblems(pods)) },
     { method: 'GET', path: '/events', serve: ({ response }) => sendJson(response, renderEvents(served.events)) },
     { method: 'GET', path: '/imagePulls', serve: ({ response }) => sendJson(response, renderPulls(served)) },
-    { method: 'GET', path: '/explain/{namespace}/{pod}', serve: (exchange) => serveExplain(exchange, pods, cri) },
+    { method: 'GET', path: '/explain/{namespace}/{pod}', serve: (exchange) => serveExplain(exchange, served) },
     { method: 'POST', path: '/run', serve: (exchange) => serveRun(exchange, served) },
     { method: 'DELETE', path: '/run/{id}', serve: (exchange) => serveRemove(exchange, served) },
   ];
