@@ -19,6 +19,8 @@ const rounds = Number(process.argv[2] ?? 50);
 if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`"${process.argv[2]}" is not a number of rounds`);
 
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'bench-attach-'));
+// As <run-dir> is.
+const runDir = fs.mkdtempSync('/dev/shm/bench-attach-');
 const execute = promisify(execFile);
 
 interface Contender {
@@ -58,14 +60,30 @@ function ofNetwork(name: string, network: Network): Contender {
 const onNotice = (sentence: string) => console.log(`  ${sentence}`);
 
 async function builtIn(): Promise<Contender> {
-  return ofNetwork('tskubelet', await openNetwork({ stateDir: path.join(dir, 'own'), suffix: '-b', podCidrs: ['10.70.0.0/16'], onNotice }));
+  return ofNetwork(
+    'tskubelet',
+    await openNetwork({
+      runDir: path.join(runDir, 'own'),
+      stateDir: path.join(dir, 'own'),
+      suffix: '-b',
+      podCidrs: ['10.70.0.0/16'],
+      onNotice,
+    }),
+  );
 }
 
 async function configured(): Promise<Contender> {
   const confDir = path.join(dir, 'net.d');
   fs.mkdirSync(confDir);
   fs.writeFileSync(path.join(confDir, '10.conflist'), JSON.stringify(list(path.join(dir, 'leases'), 'benchlist', '10.71.0.0/16')));
-  const network = await openNetwork({ stateDir: path.join(dir, 'list'), suffix: '-l', podCidrs: ['10.73.0.0/16'], confDir, onNotice });
+  const network = await openNetwork({
+    runDir: path.join(runDir, 'list'),
+    stateDir: path.join(dir, 'list'),
+    suffix: '-l',
+    podCidrs: ['10.73.0.0/16'],
+    confDir,
+    onNotice,
+  });
   return ofNetwork('tskubelet, the same list', network);
 }
 
@@ -136,5 +154,5 @@ try {
   );
 } finally {
   for (const contender of contenders) await contender.close();
-  fs.rmSync(dir, { recursive: true, force: true });
+  for (const one of [dir, runDir]) fs.rmSync(one, { recursive: true, force: true });
 }

@@ -2,7 +2,7 @@
 //
 //   (none) ──attach──▶ attaching ──every step done──▶ attached ──detach──▶ (none)
 //                          └──a step failed, or the process died──▶ (none), all of it undone
-import fs from 'node:fs/promises';
+import fs from 'node:fs';
 import path from 'node:path';
 import type { Bandwidth } from './bandwidth.ts';
 import type { Attachment, PortMapping } from './client.ts';
@@ -52,7 +52,7 @@ export class AttachmentRecords {
       const file = path.join(this.#directory, name);
       const record = (await readState(file)) as AttachmentRecord | undefined;
       if (record?.bootId === this.#bootId) this.#records.set(record.sandboxId, record);
-      else await removeState(file);
+      else removeState(file);
     }
   }
 
@@ -65,18 +65,18 @@ export class AttachmentRecords {
   }
 
   /** The first record of an attachment. Written in place: one that a crash cut short stands for nothing made yet, and is dropped. */
-  async announce(record: AttachmentRecord): Promise<void> {
-    await fs.writeFile(this.#fileOf(record.sandboxId), JSON.stringify(record));
+  announce(record: AttachmentRecord): void {
+    fs.writeFileSync(this.#fileOf(record.sandboxId), JSON.stringify(record));
     this.#records.set(record.sandboxId, record);
   }
 
-  async put(record: AttachmentRecord): Promise<void> {
-    await writeState(this.#fileOf(record.sandboxId), record);
+  put(record: AttachmentRecord): void {
+    writeState(this.#fileOf(record.sandboxId), record);
     this.#records.set(record.sandboxId, record);
   }
 
-  async delete(sandboxId: string): Promise<void> {
-    await removeState(this.#fileOf(sandboxId));
+  delete(sandboxId: string): void {
+    removeState(this.#fileOf(sandboxId));
     this.#records.delete(sandboxId);
   }
 

@@ -3,16 +3,19 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
-import type { Link } from '../runtime/linux/rtnetlink-link.ts';
+import { type Link, parseLink } from '../runtime/linux/rtnetlink-link.ts';
 import { addAddress, deleteAddress, listAddresses } from './address.ts';
 import type { AttachmentRecord, PodAddress } from './attachment.ts';
 import { type Cidr, formatIp, gatewayOf, type IpAddress, ipBytes, parseIp } from './ip.ts';
-import { addBridge, addVeth, deleteLink, findLink, joinBridge, listLinks, setLink, setLinkUp } from './link.ts';
+import { addBridge, addVeth, askLink, deleteLink, findLink, joinBridge, listLinks, setLink, setLinkUp } from './link.ts';
 import type { Plugin } from './plugin.ts';
 import { addDefaultRoute } from './route.ts';
 import { applySysctls, bridgeSysctls } from './sysctl.ts';
 
 export const POD_INTERFACE = 'eth0';
+
+/** The kernel gives every network namespace its lo as the first link. */
+export const LOOPBACK_INDEX = 1;
 
 /** How long the kernel may take to end a network namespace, with its veth, after its last process. */
 const NETNS_END_MS = 500;
@@ -95,7 +98,7 @@ export function bridgePlugin(socket: NetlinkSocket, bridge: () => BridgePort): P
       const [primary] = record.addresses;
       if (primary === undefined) throw new Error(`sandbox ${record.sandboxId} has no address`);
       const mac = podMac(parseIp(primary.address));
-      await socket.request(
+      const [answer] = await socket.request(
         ...addVeth({
           name: record.hostInterface,
           bridge: name,
@@ -106,10 +109,10 @@ export function bridgePlugin(socket: NetlinkSocket, bridge: () => BridgePort): P
           peerMac: mac,
           netnsFd,
         }),
+        askLink(record.hostInterface),
       );
-      const peer = await findLink(sandbox, record.interfaceName);
-      if (peer === undefined) throw new Error(`${record.interfaceName} went away while it was set up`);
-      await sandbox.request(...configurePeer(peer.index, record.interfaceName, record.addresses));
+      if (answer === undefined) throw new Error(`${record.hostInterface} went away while it was set up`);
+      await sandbox.request(...configureSandbox(peerIndex(parseLink(answer)), record.interfaceName, record.addresses));
       return { ...record, mac };
     },
     del: async ({ hostInterface, netnsPath, netnsId }) => {
@@ -119,9 +122,13 @@ export function bridgePlugin(socket: NetlinkSocket, bridge: () => BridgePort): P
   };
 }
 
-/** Addresses, then up, then the routes that need both: one datagram. */
-function configurePeer(index: number, name: string, addresses: readonly PodAddress[]) {
+/** A veth whose peer happens to have the same index in its namespace names no other. */
+const peerIndex = ({ index, parent }: Link): number => (parent === 0 ? index : parent);
+
+/** lo, in case whoever made the namespace did not see to it; addresses, then up, then the routes that need both: one datagram. */
+function configureSandbox(index: number, name: string, addresses: readonly PodAddress[]) {
   return [
+    setLinkUp(LOOPBACK_INDEX, 'lo'),
     ...addresses.map(({ address, prefixLength }) =>
       addAddress({ linkIndex: index, linkName: name, address: parseIp(address), prefixLength }),
     ),

@@ -74,7 +74,9 @@ export interface Network {
 }
 
 export interface NetworkOptions {
-  /** Persistent state (IPAM leases, attachments): <root-dir>/network. */
+  /** What a reboot ends, on a tmpfs (leases, attachments): <run-dir>/network. */
+  readonly runDir: string;
+  /** What plugins of configuration lists may keep beyond a reboot, and are told to release after it: <root-dir>/network. */
   readonly stateDir: string;
   /** "" for the default run-dir, else "-<hash>": makes bridge and table names unique on the host. */
   readonly suffix: string;

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
-import { netnsIdOf, POD_INTERFACE } from './bridge.ts';
+import { LOOPBACK_INDEX, netnsIdOf, POD_INTERFACE } from './bridge.ts';
 import { addChain, type ChainCall, checkChain, checkPlugins, delChain, type Executables, gcChain, hasCheck, statusChain } from './chain.ts';
 import type { Attachment, AttachRequest, NetworkDescription, NetworkStatus } from './client.ts';
 import { type Gateways, localGateways, plannedGateways, readHostAddresses } from './conf-gateways.ts';
@@ -20,7 +20,6 @@ import { Turns } from './turns.ts';
 /** For what no event tells: a directory that is made later, and the plugins' own STATUS. */
 const LOOK_INTERVAL_MS = 5000;
 const SETTLE_MS = 50;
-const LOOPBACK_INDEX = 1;
 
 interface ConfRecord {
   readonly state: 'attaching' | 'attached';
@@ -88,7 +87,7 @@ export class ConfNetwork {
     const network = new ConfNetwork(options, await readBootId());
     for (const name of await listState(network.#directory)) {
       const record = (await readState(path.join(network.#directory, name))) as ConfRecord | undefined;
-      if (record === undefined) await removeState(path.join(network.#directory, name));
+      if (record === undefined) removeState(path.join(network.#directory, name));
       else network.#records.set(record.sandboxId, record);
     }
     await network.look();
@@ -245,7 +244,7 @@ export class ConfNetwork {
       mac: '',
       hostInterface: '',
     };
-    await this.#put(record);
+    this.#put(record);
     this.#options.faultPoint('conf recorded');
     try {
       await setLoopbackUp(netnsFd);
@@ -254,7 +253,7 @@ export class ConfNetwork {
       const gateways = localGateways(podIps(result), result, hostAddresses);
       const attached: ConfRecord = { ...record, ...links, gateways, state: 'attached', result: renderResult(result, NEWEST) };
       if (attachmentOf(attached).ips.length === 0) throw new Error(`network ${record.list.name} gave no address for ${POD_INTERFACE}`);
-      await this.#put(attached);
+      this.#put(attached);
       return attachmentOf(attached);
     } catch (error) {
       await this.#release(record);
@@ -274,7 +273,7 @@ export class ConfNetwork {
     const netns = isSameNetns(record, this.#bootId) ? record.netnsPath : '';
     await delChain(record.list, callOf(record, netns), resultOf(record), this.#options.executables);
     this.#options.faultPoint('conf deleted');
-    await removeState(this.#fileOf(record.sandboxId));
+    removeState(this.#fileOf(record.sandboxId));
     this.#records.delete(record.sandboxId);
   }
 
@@ -298,8 +297,8 @@ export class ConfNetwork {
     );
   }
 
-  async #put(record: ConfRecord): Promise<void> {
-    await writeState(this.#fileOf(record.sandboxId), record);
+  #put(record: ConfRecord): void {
+    writeState(this.#fileOf(record.sandboxId), record);
     this.#records.set(record.sandboxId, record);
   }
 

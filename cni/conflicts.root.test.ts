@@ -61,6 +61,18 @@ hostTest('a hostPort that a program of the host listens on is refused with its n
   await attach(network, a, [...mapping, onto80, { ...onto80, protocol: 'udp' }]);
 });
 
+hostTest('a port that is only the end of a connection of the host’s is no obstacle', import.meta.url, async () => {
+  const { network } = await open();
+  const a = await startPeer('a');
+  const server = net.createServer().listen(9000, '127.0.0.1');
+  await once(server, 'listening');
+  const client = net.connect({ port: 9000, host: '127.0.0.1', localAddress: '127.0.0.1', localPort: 8080 });
+  await once(client, 'connect');
+  assert.equal((await attach(network, a, mapping)).ips.length, 2);
+  client.destroy();
+  server.close();
+});
+
 hostTest('a pod range that the host routes elsewhere makes the network not ready, naming the route', import.meta.url, async () => {
   run('ip link add lan type bridge; ip link set lan up; ip addr add 10.244.0.7/16 dev lan');
   const { network } = await open();
@@ -133,7 +145,7 @@ hostTest('a step that fails is taken back with those before it, whichever it is'
   });
   const a = await startPeer('a');
   const before = run('ip -o link | wc -l; nft list table inet tskubelet');
-  for (failAt of ['recorded', 'added host-local', 'added bridge', 'added loopback', 'added portmap']) {
+  for (failAt of ['recorded', 'added host-local', 'added bridge', 'added portmap']) {
     assert.equal(await refusal(attach(network, a, mapping)), `fault at ${failAt}`);
     assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
     assert.deepEqual(

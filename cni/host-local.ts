@@ -1,5 +1,5 @@
 // Owns the leases of pod addresses: one file per address that names its sandbox, written before the address is used.
-import fs from 'node:fs/promises';
+import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { hasCode } from '../runtime/linux/errno.ts';
@@ -30,12 +30,12 @@ export class Leases {
       const file = path.join(this.#directory, name);
       const lease = (await readState(file)) as { sandboxId?: unknown; bootId?: unknown } | undefined;
       if (lease?.bootId !== undefined && lease.bootId !== this.#bootId) {
-        await removeState(file);
+        removeState(file);
         continue;
       }
       this.#holders.set(name, typeof lease?.sandboxId === 'string' ? lease.sandboxId : UNKNOWN);
       const { family, value } = parseIp(name);
-      const { mtimeMs } = await fs.stat(file);
+      const { mtimeMs } = fs.statSync(file);
       if (mtimeMs < (newestMs.get(family) ?? 0)) continue;
       newestMs.set(family, mtimeMs);
       this.#previous.set(family, value);
@@ -43,16 +43,15 @@ export class Leases {
   }
 
   /** Leases one address of the range to a sandbox. */
-  async add(cidr: Cidr, sandboxId: string): Promise<IpAddress> {
+  add(cidr: Cidr, sandboxId: string): IpAddress {
     for (;;) {
-      // Taken in memory before the first await: attaches run side by side.
       const address = allocate(cidr, (one) => this.#holders.has(formatIp(one)), this.#previous.get(cidr.family));
       const name = formatIp(address);
       this.#holders.set(name, sandboxId);
       this.#previous.set(cidr.family, address.value);
       try {
         const lease = JSON.stringify({ sandboxId, bootId: this.#bootId });
-        await fs.writeFile(path.join(this.#directory, name), lease, { flag: 'wx' });
+        fs.writeFileSync(path.join(this.#directory, name), lease, { flag: 'wx' });
         return address;
       } catch (error) {
         if (hasCode(error, 'EEXIST')) {
@@ -66,10 +65,10 @@ export class Leases {
   }
 
   /** Releases what a sandbox holds. */
-  async del(sandboxId: string): Promise<void> {
+  del(sandboxId: string): void {
     for (const [name, holder] of this.#holders) {
       if (holder !== sandboxId) continue;
-      await removeState(path.join(this.#directory, name));
+      removeState(path.join(this.#directory, name));
       this.#holders.delete(name);
     }
   }

@@ -89,11 +89,14 @@ export async function listPortVlans(socket: NetlinkSocket): Promise<Map<number, 
   return new Map(messages.map(parsePortVlans).map(({ index, vlans }) => [index, vlans]));
 }
 
+/** Asks for one link: the answer comes as a message for parseLink. */
+export function askLink(name: string): Request {
+  return { type: RTM_GETLINK, flags: 0, what: `get link ${name}`, body: encodeLink({ name }) };
+}
+
 /** The link of that name, undefined when there is none. */
 export async function findLink(socket: NetlinkSocket, name: string): Promise<Link | undefined> {
-  const { messages, errors } = await socket.exchange([
-    { type: RTM_GETLINK, flags: 0, what: `get link ${name}`, body: encodeLink({ name }) },
-  ]);
+  const { messages, errors } = await socket.exchange([askLink(name)]);
   const [error] = errors;
   if (error !== undefined) {
     if (error.code === 'ENODEV') return undefined;

@@ -3,11 +3,12 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode } from '../runtime/linux/errno.ts';
+import { isPortFree } from '../runtime/linux/port-probe.ts';
 import { AF_INET, AF_INET6 } from '../runtime/linux/rtnetlink-route.ts';
 import { listBoundSockets } from '../runtime/linux/sock-diag.ts';
 import type { PortMapping } from './client.ts';
 import { describeHostPort, type Scope, scopeOf } from './host-port.ts';
-import { type Family, type IpAddress, ipFromBytes } from './ip.ts';
+import { type Family, type IpAddress, ipBytes, ipFromBytes } from './ip.ts';
 
 export interface Listener {
   readonly family: Family;
@@ -43,10 +44,10 @@ export function listensFor({ family, address, port }: Listener, { hostPort }: Po
   return address.value === 0n || scope.address === undefined || scope.address.value === address.value;
 }
 
-/** Throws who has the port. SCTP has no such table. */
+/** Throws who has the port. Who that is takes a look at all sockets, so only at a port that something has. SCTP has no such table. */
 export async function refuseListeners(portMappings: readonly PortMapping[]): Promise<void> {
   for (const protocol of ['tcp', 'udp'] as const) {
-    const mappings = portMappings.filter((mapping) => mapping.protocol === protocol);
+    const mappings = portMappings.filter((mapping) => mapping.protocol === protocol && !isFree(mapping, protocol));
     if (mappings.length === 0) continue;
     const listeners = (await Promise.all([readListeners(protocol, 4), readListeners(protocol, 6)])).flat();
     for (const mapping of mappings) {
@@ -57,6 +58,13 @@ export async function refuseListeners(portMappings: readonly PortMapping[]): Pro
     }
   }
 }
+
+function isFree(mapping: PortMapping, protocol: 'tcp' | 'udp'): boolean {
+  const { families, address = families.length === 1 ? anyAddress(families[0]) : undefined } = scopeOf(mapping);
+  return isPortFree({ protocol, port: mapping.hostPort, ...(address === undefined ? {} : { address: ipBytes(address) }) });
+}
+
+const anyAddress = (family: Family = 4): IpAddress => ({ family, value: 0n });
 
 async function readListeners(protocol: 'tcp' | 'udp', family: Family): Promise<Listener[]> {
   try {

@@ -74,7 +74,7 @@ export class Nat {
     }
     await runBatch(this.#commands, [...plan, ...changeRequests(content.table, planElements([]), wanted)]);
     this.#present = wanted;
-    await writeState(this.#options.stateFile, { planned, kernel: await this.#fingerprint(content.table) });
+    writeState(this.#options.stateFile, { planned, kernel: await this.#fingerprint(content.table) });
     return true;
   }
 

@@ -12,7 +12,6 @@ import { Leases } from './host-local.ts';
 import { type Cidr, type Family, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { refuseListeners } from './listeners.ts';
-import { loopback } from './loopback.ts';
 import { Nat, type NatContent } from './nat.ts';
 import { addAll, delAll, type Plugin, UndoError } from './plugin.ts';
 import { resolvePodCidrs } from './pod-cidr.ts';
@@ -33,9 +32,9 @@ export async function openPodNetwork(options: NetworkOptions): Promise<Network> 
   const cidrs = usableCidrs(resolvePodCidrs(options.podCidrs, options.suffix), options.onNotice);
   for (const cidr of options.nonMasqueradeCidrs ?? []) parseCidr(cidr);
   const bootId = await readBootId();
-  const records = new AttachmentRecords(path.join(options.stateDir, 'attachments'), bootId);
-  const leases = new Leases(path.join(options.stateDir, 'ipam'), bootId);
-  await listState(options.stateDir);
+  const records = new AttachmentRecords(path.join(options.runDir, 'attachments'), bootId);
+  const leases = new Leases(path.join(options.runDir, 'ipam'), bootId);
+  await listState(options.runDir);
   await records.load();
   await leases.load();
   const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases });
@@ -76,13 +75,7 @@ class PodNetwork implements Network {
     this.#records = records;
     this.#leases = leases;
     this.#portmap = new Portmap(() => this.#nat);
-    this.#plugins = [
-      this.#hostLocal(),
-      bridgePlugin(this.#socket, () => this.#ready().port),
-      loopback,
-      bandwidthStep(this.#socket),
-      this.#portmap,
-    ];
+    this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), bandwidthStep(this.#socket), this.#portmap];
     for (const record of records.all()) if (record.state === 'attached') this.#portmap.resume(record);
   }
 
@@ -100,10 +93,10 @@ class PodNetwork implements Network {
 
   /** Opens the table. Without it the network works, but for NAT and hostPorts. */
   openNat(): void {
-    const { stateDir, onNotice } = this.#options;
+    const { runDir, onNotice } = this.#options;
     try {
       this.#nat = new Nat({
-        stateFile: path.join(stateDir, 'nftables.json'),
+        stateFile: path.join(runDir, 'nftables.json'),
         content: () => this.#natContent(),
         onNotice,
       });
@@ -160,19 +153,18 @@ class PodNetwork implements Network {
     this.#portmap.claim(record);
     let sandbox: NetlinkSocket | undefined;
     try {
-      // Both settle before a refusal is acted on: it takes the record back.
-      const [refused, announced] = await Promise.allSettled([refuseListeners(record.portMappings), this.#records.announce(record)]);
-      for (const one of [refused, announced]) if (one.status === 'rejected') throw one.reason;
+      await refuseListeners(record.portMappings);
+      this.#records.announce(record);
       faultPoint('recorded');
       sandbox = new NetlinkSocket(NETLINK_ROUTE, netnsFd);
       const added = await addAll(this.#plugins, record, { netnsFd, sandbox }, faultPoint);
       const attached: AttachmentRecord = { ...added, state: 'attached' };
-      await this.#records.put(attached);
+      this.#records.put(attached);
       return attached;
     } catch (error) {
       const undo = await delAll(this.#plugins, record, faultPoint);
       if (undo.length > 0) throw new UndoError(error, undo);
-      await this.#records.delete(record.sandboxId);
+      this.#records.delete(record.sandboxId);
       throw error;
     } finally {
       sandbox?.close();
@@ -182,13 +174,11 @@ class PodNetwork implements Network {
   #hostLocal(): Plugin {
     return {
       type: 'host-local',
-      add: async (record) => {
-        const leased = this.#cidrs.map(async (cidr) => podAddress(cidr, await this.#leases.add(cidr, record.sandboxId)));
-        // All of them settled before a failure is acted on: the undo must find every lease that was written.
-        await Promise.allSettled(leased);
-        return { ...record, addresses: await Promise.all(leased) };
-      },
-      del: ({ sandboxId }) => this.#leases.del(sandboxId),
+      add: async (record) => ({
+        ...record,
+        addresses: this.#cidrs.map((cidr) => podAddress(cidr, this.#leases.add(cidr, record.sandboxId))),
+      }),
+      del: async ({ sandboxId }) => this.#leases.del(sandboxId),
     };
   }
 
@@ -203,7 +193,7 @@ class PodNetwork implements Network {
   async #release(record: AttachmentRecord): Promise<void> {
     const failures = await delAll(this.#plugins, record, this.#faultPoint);
     if (failures.length > 0) throw new Error(`detach sandbox ${record.sandboxId.slice(0, 12)} from the network`, { cause: failures[0] });
-    await this.#records.delete(record.sandboxId);
+    this.#records.delete(record.sandboxId);
   }
 
   async reconcile(live: ReadonlySet<string>): Promise<void> {
@@ -217,7 +207,7 @@ class PodNetwork implements Network {
         })
         .catch((error: unknown) => failures.push(error));
     }
-    for (const holder of this.#leases.holders()) if (this.#records.get(holder) === undefined) await this.#leases.del(holder);
+    for (const holder of this.#leases.holders()) if (this.#records.get(holder) === undefined) this.#leases.del(holder);
     await this.refresh().catch((error: unknown) => failures.push(error));
     if (failures.length > 0) throw new AggregateError(failures, failures.map((error) => (error as Error).message).join('; '));
   }

@@ -19,7 +19,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
     faultPoint: options.faultPoint ?? (() => undefined),
   });
   const network = new SelectedNetwork(options, conf);
-  const records = path.join(options.stateDir, 'attachments');
+  const records = path.join(options.runDir, 'attachments');
   if (!conf.isUsed || (fs.existsSync(records) && fs.readdirSync(records).length > 0)) await network.builtIn();
   return network;
 }

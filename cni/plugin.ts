@@ -9,7 +9,7 @@ export interface PluginContext {
 }
 
 export interface Plugin {
-  readonly type: 'host-local' | 'bridge' | 'loopback' | 'bandwidth' | 'portmap';
+  readonly type: 'host-local' | 'bridge' | 'bandwidth' | 'portmap';
   /** Gives the record with what this step found out (CNI's result). */
   add(record: AttachmentRecord, context: PluginContext): Promise<AttachmentRecord>;
   /** Absent is success, also when `add` stopped half way. */

@@ -23,7 +23,7 @@ after(() => node?.destroy());
 
 /** Everything that sandboxes have on the machine: links, addresses of the bridge, elements of the table, leases, records, namespaces. */
 async function footprint(): Promise<string> {
-  const state = path.join(node.rootDir, 'network');
+  const state = path.join(node.runDir, 'network');
   const files = fs.readdirSync(state, { recursive: true, encoding: 'utf8' }).filter((name) => fs.statSync(path.join(state, name)).isFile());
   const links = await check('ip', ['-n', node.netns, '-o', 'link']);
   const names = links.split('\n').map((line) => line.split(': ')[1]?.split('@')[0] ?? '');

@@ -118,6 +118,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     });
     closers.push(() => images.close());
     const network = await openNetwork({
+      runDir: paths.networkRun,
       stateDir: paths.network,
       suffix: suffix === '' ? '' : `-${suffix}`,
       podCidrs: options.podCidrs,

@@ -16,6 +16,7 @@ export interface Paths {
   readonly events: string;
   readonly images: string;
   readonly network: string;
+  readonly networkRun: string;
   readonly sandboxes: string;
   readonly containers: string;
   sandboxRecord(id: string): string;
@@ -43,6 +44,7 @@ export function planPaths(rootDir: string, runDir: string): Paths {
     events: path.join(runDir, 'events'),
     images: path.join(rootDir, 'images'),
     network: path.join(rootDir, 'network'),
+    networkRun: path.join(runDir, 'network'),
     sandboxes,
     containers,
     sandboxRecord: (id) => path.join(sandboxes, `${id}.json`),

@@ -9,7 +9,7 @@ import { readJsonFile, writeJsonFile } from './state/json-file.ts';
 
 const TMPFS_MAGIC = 0x01021994;
 const UMOUNT_NOFOLLOW = 8;
-// As systemd gives /run. Only FIFOs, exit files and the log journal lie here; the tmpfs of /dev/shm are mounts of their own.
+// As systemd gives /run. Only FIFOs, small records and the log journal lie here; the tmpfs of /dev/shm are mounts of their own.
 const OPTIONS = 'mode=0711,size=20%';
 
 export interface RunDir {
@@ -20,7 +20,7 @@ export interface RunDir {
 }
 
 /** What the runtime makes in it beside the sockets. */
-const CONTENT = ['sandboxes', 'containers', 'events', 'log-journal', 'log-staging', 'log-parked', 'boot_id'];
+const CONTENT = ['sandboxes', 'containers', 'events', 'log-journal', 'log-staging', 'log-parked', 'network', 'boot_id'];
 
 interface Note {
   readonly mounted: string;

@@ -18,6 +18,7 @@ export async function open(options: Partial<NetworkOptions> = {}): Promise<OpenN
     podCidrs: ['10.244.0.0/24', 'fd00:244::/64'],
     onNotice: (sentence) => notices.push(sentence),
     ...options,
+    runDir: stateDir,
     stateDir,
   });
   return { network, stateDir, notices };
