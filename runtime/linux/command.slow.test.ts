@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { runCommand } from './command.ts';
 
 const run = async (script: string, options: Parameters<typeof runCommand>[1] = {}) => {
@@ -29,19 +30,44 @@ test('what cannot be executed is an error with its path', async () => {
   await assert.rejects(runCommand(['sh'], { cwd: '/no/dir' }), /chdir\("\/no\/dir"\): ENOENT/);
 });
 
-test('a timeout, an abort and too much output end the program and its children', async () => {
-  await assert.rejects(run('sleep 3456 & sleep 3456', { timeoutMs: 100 }), { code: 'ETIMEDOUT' });
-  await assert.rejects(run('sleep 3456', { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' });
-  await assert.rejects(run('sleep 3456', { signal: AbortSignal.abort() }), { name: 'AbortError' });
-  await assert.rejects(run('yes', { maxOutputBytes: 10_000 }), { code: 'EFBIG' });
-  const left = fs.readdirSync('/proc').filter((entry) => {
+/** Sleeps of this process and no other's: the number of seconds tells them. */
+const SLEEP = `sleep ${100_000 + process.pid}`;
+
+function sleeps(): string[] {
+  return fs.readdirSync('/proc').filter((entry) => {
     try {
-      return fs.readFileSync(`/proc/${entry}/cmdline`, 'latin1') === 'sleep\x003456\0';
+      return fs.readFileSync(`/proc/${entry}/cmdline`, 'latin1') === `${SLEEP.replace(' ', '\0')}\0`;
     } catch {
       return false;
     }
   });
-  assert.deepEqual(left, []);
+}
+
+/** What is killed is gone a moment later. */
+async function expectNoSleeps(): Promise<void> {
+  for (const deadline = Date.now() + 10_000; sleeps().length > 0 && Date.now() < deadline; ) await delay(5);
+  assert.deepEqual(sleeps(), []);
+}
+
+test('a timeout, an abort and too much output end the program and its children', { timeout: 60_000 }, async () => {
+  await assert.rejects(run(`${SLEEP} & ${SLEEP}`, { timeoutMs: 100 }), { code: 'ETIMEDOUT' });
+  await assert.rejects(run(SLEEP, { signal: AbortSignal.timeout(100) }), { name: 'TimeoutError' });
+  await assert.rejects(run(SLEEP, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  await assert.rejects(run('yes', { maxOutputBytes: 10_000 }), { code: 'EFBIG' });
+  await expectNoSleeps();
+});
+
+// There was no session to kill yet, and the program ran to its end.
+test('an abort in any moment of the start ends the program', { timeout: 60_000 }, async () => {
+  for (let i = 0; i < 50; i++) {
+    const abort = new AbortController();
+    const running = run(SLEEP, { signal: abort.signal });
+    // At once, and after ever more of the start.
+    for (const until = performance.now() + i / 10; performance.now() < until; );
+    abort.abort();
+    await assert.rejects(running, { name: 'AbortError' });
+  }
+  await expectNoSleeps();
 });
 
 test('100 commands leave no descriptor', async () => {

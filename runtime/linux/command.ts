@@ -124,9 +124,7 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   let reason: Error | undefined;
   const kill = (why: Error) => {
     reason ??= why;
-    // The session of the shim is the program's process group; the shim is in it.
-    if (session !== undefined) killGroup(session);
-    else if (shim !== undefined) sendSignal(shim, SIGKILL);
+    if (shim !== undefined && session !== undefined) killSession(shim, session);
   };
   const tooMuch = () => kill(Object.assign(new Error(`${name} wrote more than ${maxBytes} bytes`), { code: 'EFBIG' }));
   const output = [pipes.stdout, pipes.stderr].map(({ read }) => collect(read, maxBytes, tooMuch));
@@ -178,8 +176,13 @@ export async function runCommand(argv: readonly string[], options: CommandOption
   }
 }
 
-/** The shim is our child and not reaped yet, so its pid, which is the group's, is nobody else's. */
-function killGroup(pid: number): void {
+/**
+ * The shim, and the session that it leads: the program's process group. The shim first, since it may not have got so far: with a kill
+ * pending it starts no session and no program any more. It is our child and not reaped yet, so its pid, which is the group's, is nobody
+ * else's.
+ */
+function killSession(shim: number, pid: number): void {
+  sendSignal(shim, SIGKILL);
   try {
     process.kill(-pid, 'SIGKILL');
   } catch (error) {
