@@ -41,7 +41,7 @@ function follow(options: LogReadOptions = {}): Following {
   return {
     text: () => text,
     until: async (expected) => {
-      const deadline = Date.now() + 5000;
+      const deadline = Date.now() + 20_000;
       while (text !== expected) {
         if (Date.now() > deadline) assert.equal(text, expected);
         await new Promise((resolve) => setTimeout(resolve, 5));
@@ -151,18 +151,32 @@ test('a tail reaches back into rotated files', async () => {
 test('following shows what is written later, and ends when the container has ended and all is read', async () => {
   fs.writeFileSync(log, line(1, 'before'));
   const ended = new AbortController();
-  const following = follow({ ended: ended.signal, tailLines: 0 });
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(following.text(), '');
+  const following = follow({ ended: ended.signal, tailLines: 1 });
+  // It follows once it has shown what is there.
+  await following.until('before\n');
   fs.appendFileSync(log, line(2, 'after'));
-  await following.until('after\n');
+  await following.until('before\nafter\n');
   const [head, tail] = [line(3, 'cut anywhere').slice(0, 20), line(3, 'cut anywhere').slice(20)];
   fs.appendFileSync(log, head);
   fs.appendFileSync(log, tail);
   fs.appendFileSync(log, line(4, 'last', 'stdout', 'P'));
   ended.abort();
   await following.done;
-  assert.equal(following.text(), 'after\ncut anywhere\nlast');
+  assert.equal(following.text(), 'before\nafter\ncut anywhere\nlast');
+});
+
+test('following from the end shows nothing of what was there before', async () => {
+  fs.writeFileSync(log, line(1, 'before'));
+  const ended = new AbortController();
+  const following = follow({ ended: ended.signal, tailLines: 0 });
+  // When it has found the end is not seen from outside: lines come until one is shown.
+  for (const deadline = Date.now() + 20_000; following.text() === '' && Date.now() < deadline; ) {
+    fs.appendFileSync(log, line(2, 'after'));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  ended.abort();
+  await following.done;
+  assert.match(following.text(), /^(after\n)+$/);
 });
 
 test('following stops at once when its reader goes away', async () => {
@@ -216,7 +230,6 @@ test('a follower starts over in a log that was truncated', async () => {
   const following = follow({ ended: ended.signal });
   await following.until('long enough\n');
   fs.truncateSync(log, 0);
-  await new Promise((resolve) => setTimeout(resolve, 50));
   fs.appendFileSync(log, line(2, 'new'));
   await following.until('long enough\nnew\n');
   ended.abort();
