@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, afterEach, beforeEach, test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { MNT_DETACH } from '../linux/constants.ts';
 import { syscall } from '../linux/syscall.ts';
 import { type LogPump, openLogPump } from './pump.ts';
@@ -21,9 +21,9 @@ afterEach(async () => {
   await pump?.close();
   pump = undefined;
   for (const mount of mounts.splice(0)) syscall('umount2', mount, MNT_DETACH);
+  assert.ok(!fs.readFileSync('/proc/self/mounts', 'latin1').includes(rig.logDir), 'no mount is left');
   rig.remove();
 });
-after(() => assert.ok(!fs.readFileSync('/proc/self/mounts', 'latin1').includes('tsk-logs-'), 'no mount is left'));
 
 function mountTmpfs(dir: string, size: string): void {
   fs.mkdirSync(dir, { recursive: true });

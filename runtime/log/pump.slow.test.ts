@@ -229,7 +229,7 @@ test('processes outside the container that keep its pipe are left after two seco
   const start = performance.now();
   await pump.finish('web', { othersMayWrite: true });
   const took = performance.now() - start;
-  assert.ok(took > 1900 && took < 4000, `took ${took} ms`);
+  assert.ok(took > 1900, `took ${took} ms`);
 });
 
 test('the slots of finished containers are used again, and one more log than fits is refused with a sentence', async () => {

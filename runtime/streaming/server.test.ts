@@ -38,7 +38,7 @@ beforeEach(() => {
 after(() => Promise.all([server.close(), hasty.close()]));
 
 async function until(what: string, look: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 5000; !look(); await delay(5)) assert.ok(Date.now() < deadline, `waited for ${what}`);
+  for (const deadline = Date.now() + 20_000; !look(); await delay(5)) assert.ok(Date.now() < deadline, `waited for ${what}`);
 }
 
 const execUrl = (streams: Partial<ExecRequest>, { url } = server) =>

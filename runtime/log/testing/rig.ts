@@ -122,7 +122,7 @@ export function readStreams(...files: string[]): Record<StreamName, string> {
 }
 
 /** Waits until `read` gives something that `accept` likes; fails with the last thing seen. */
-export async function poll<T>(read: () => T, accept: (value: T) => boolean, timeoutMs = 5000): Promise<T> {
+export async function poll<T>(read: () => T, accept: (value: T) => boolean, timeoutMs = 20_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const value = read();
