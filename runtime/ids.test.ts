@@ -15,7 +15,7 @@ test('findByPrefix finds by full id and by unique prefix only', () => {
     ['bbcc', 4],
   ]);
   assert.equal(findByPrefix(objects, 'aa1'), 1);
-  assert.equal(findByPrefix(objects, 'aa'), undefined);
+  assert.throws(() => findByPrefix(objects, 'aa'), { code: 'INVALID_ARGUMENT', message: 'several ids begin with "aa": give more of it' });
   assert.equal(findByPrefix(objects, 'bb'), 3, 'a full id wins over longer ones that start with it');
   assert.equal(findByPrefix(objects, 'zz'), undefined);
   assert.equal(findByPrefix(objects, ''), undefined);

@@ -1,21 +1,23 @@
 // Owns object ids: 64 hex digits, found by any unique prefix, and the names that make a repeated create recognisable.
 import { randomBytes } from 'node:crypto';
+import { invalidArgument } from './errors.ts';
 
 /** 32 random bytes as 64 lower-case hex digits, as containerd and CRI-O use. */
 export function newId(): string {
   return randomBytes(32).toString('hex');
 }
 
-/** The only key that starts with `prefix`, or the key itself; undefined when there is none or more than one. */
-export function findByPrefix<T>(objects: ReadonlyMap<string, T>, prefix: string): T | undefined {
+/** Those that a full id or the beginning of one may mean; an empty one means none. */
+export function matchPrefix<T>(objects: ReadonlyMap<string, T>, prefix: string): readonly T[] {
   const exact = objects.get(prefix);
-  if (exact !== undefined || prefix === '') return exact;
-  let found: T | undefined;
-  for (const [id, object] of objects) {
-    if (!id.startsWith(prefix)) continue;
-    if (found !== undefined) return undefined;
-    found = object;
-  }
+  if (exact !== undefined) return [exact];
+  return prefix === '' ? [] : [...objects].filter(([id]) => id.startsWith(prefix)).map(([, object]) => object);
+}
+
+/** Undefined when there is none. Throws INVALID_ARGUMENT for the beginning of several: stop and remove would seem to have done it. */
+export function findByPrefix<T>(objects: ReadonlyMap<string, T>, prefix: string): T | undefined {
+  const [found, another] = matchPrefix(objects, prefix);
+  if (another !== undefined) throw invalidArgument(`several ids begin with "${prefix}": give more of it`);
   return found;
 }
 
