@@ -10,6 +10,8 @@ import { exitCodeOf } from './exit.ts';
 
 /** What each stream may give; the rest is read and dropped, as containerd does. */
 const MAX_OUTPUT_BYTES = 16 << 20;
+/** What a timer can count to, 24 days; a longer timeout means as good as none. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 /** How long children that inherited the pipes may hold up the answer after the command itself has ended. */
 const DRAIN_MS = 2000;
 
@@ -25,7 +27,7 @@ export function execSync(
   cmd: readonly string[],
   { timeoutS, signal }: ExecSyncOptions,
 ): Promise<ExecSyncResponse> {
-  const command = { cmd, tty: false, stdin: false, timeoutMs: Number(timeoutS) * 1000, signal };
+  const command = { cmd, tty: false, stdin: false, timeoutMs: Math.min(Number(timeoutS) * 1000, MAX_TIMEOUT_MS), signal };
   return withExec(context, container, command, async (session) => {
     const stdout = collect(session.stdout);
     const stderr = collect(session.stderr);
