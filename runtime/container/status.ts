@@ -1,7 +1,8 @@
 // Owns how a container looks in CRI answers.
-import { type Container, ContainerState, type ContainerStatus, type ContainerUser, Signal } from '../../cri-proto/gen/api.ts';
+import { type Container, ContainerState, type ContainerStatus, type ContainerUser } from '../../cri-proto/gen/api.ts';
 import type { Image } from '../image/store.ts';
 import type { ContainerRecord } from './record.ts';
+import { effectiveStopSignal } from './stop-signal.ts';
 
 export function criContainerState(record: ContainerRecord): ContainerState {
   switch (record.state) {
@@ -63,7 +64,7 @@ export function renderContainerStatus(record: ContainerRecord, image: Image | un
     logPath: record.logPath,
     resources: { linux: config.linux?.resources },
     user: renderUser(record),
-    stopSignal: config.stopSignal === Signal.SIGNAL_RUNTIME_DEFAULT ? Signal.SIGNAL_SIGTERM : config.stopSignal,
+    stopSignal: effectiveStopSignal(config.stopSignal, image?.config.stopSignal ?? ''),
   };
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Signal } from '../../cri-proto/gen/api.ts';
-import { planStopSignal, takesSignal } from './stop-signal.ts';
+import { effectiveStopSignal, planStopSignal, takesSignal } from './stop-signal.ts';
 
 const SIGTERM = 15;
 
@@ -26,5 +26,12 @@ test('the request names the stop signal, else the image, else it is SIGTERM', ()
   assert.equal(planStopSignal(Signal.SIGNAL_SIGUSR1, 'SIGQUIT'), 10);
   assert.equal(planStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, 'SIGQUIT'), 3);
   assert.equal(planStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, ''), SIGTERM);
-  assert.throws(() => planStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, 'SIGNOPE'), /unknown stop signal "SIGNOPE"/);
+  assert.equal(planStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, 'SIGNOPE'), SIGTERM, 'what the image says must not make it unstoppable');
+});
+
+test('a status shows the signal that a stop sends', () => {
+  assert.equal(effectiveStopSignal(Signal.SIGNAL_SIGUSR1, 'SIGQUIT'), Signal.SIGNAL_SIGUSR1);
+  assert.equal(effectiveStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, 'SIGQUIT'), Signal.SIGNAL_SIGQUIT);
+  assert.equal(effectiveStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, '37'), Signal.SIGNAL_SIGRTMINPLUS3);
+  assert.equal(effectiveStopSignal(Signal.SIGNAL_RUNTIME_DEFAULT, ''), Signal.SIGNAL_SIGTERM);
 });

@@ -2,20 +2,24 @@
 import fs from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Signal as CriSignal, Signal } from '../../cri-proto/gen/api.ts';
-import { invalidArgument } from '../errors.ts';
 import { signalNumber } from '../linux/signals.ts';
 
 const FIRST_LOOK_MS = 2;
 const LAST_LOOK_MS = 250;
+const SIGTERM = 15;
 
-/** CRI's Signal names are the kernel's behind SIGNAL_; RUNTIME_DEFAULT leaves it to the image. */
+/** CRI's names are the kernel's behind SIGNAL_. */
+const NUMBERS = new Map(Object.entries(Signal).map(([name, value]) => [value, signalNumber(name.replace('SIGNAL_', ''))]));
+
+/** RUNTIME_DEFAULT leaves it to the image. One that nobody knows must not make its containers unstoppable. */
 export function planStopSignal(requested: CriSignal, imageSignal: string): number {
-  const name = Object.entries(Signal).find(([, value]) => value === requested)?.[0];
-  const asked = requested === Signal.SIGNAL_RUNTIME_DEFAULT ? undefined : name?.replace('SIGNAL_', '');
-  const wanted = asked ?? (imageSignal || 'SIGTERM');
-  const number = signalNumber(wanted);
-  if (number === undefined) throw invalidArgument(`unknown stop signal "${wanted}"`);
-  return number;
+  return NUMBERS.get(requested) ?? signalNumber(imageSignal) ?? SIGTERM;
+}
+
+/** What a status shows: the signal that a stop sends. */
+export function effectiveStopSignal(requested: CriSignal, imageSignal: string): CriSignal {
+  const number = planStopSignal(requested, imageSignal);
+  return [...NUMBERS].find(([, its]) => its === number)?.[0] ?? requested;
 }
 
 /**
