@@ -16,6 +16,8 @@ import { hasCode } from './linux/errno.ts';
 import { adoptContainer } from './process/container.ts';
 import { readExitFile } from './process/exit-file.ts';
 import { findOurProcesses, killOurProcess, type OurProcess } from './process/ours.ts';
+import { watchPauseProcess } from './process/pause.ts';
+import { watchSandbox } from './sandbox/end.ts';
 import { removeSandboxFiles } from './sandbox/files.ts';
 import { decodeSandboxRecord, type SandboxRecord } from './sandbox/record.ts';
 import { Sandbox } from './sandbox/sandbox.ts';
@@ -152,7 +154,8 @@ async function reconcileSandbox(context: RuntimeContext, sandbox: Sandbox, proce
     return;
   }
   const alive = record.bootId === context.bootId && record.pause !== undefined && isAlive(record.pause);
-  if (record.state === 'ready' && !alive) sandbox.change({ state: 'notReady' });
+  if (record.pause !== undefined && alive) watchSandbox(context, sandbox, watchPauseProcess(record.pause));
+  else if (record.state === 'ready') sandbox.change({ state: 'notReady' });
 }
 
 /** Nobody was told its id: it goes without a trace. */

@@ -1,13 +1,13 @@
 // Owns CreateContainer: everything that a start needs is decided, checked and written down; no process yet.
 import fs from 'node:fs';
 import path from 'node:path';
-import { type ContainerConfig, NamespaceMode as Mode, type PodSandboxConfig } from '../../cri-proto/gen/api.ts';
+import type { ContainerConfig, PodSandboxConfig } from '../../cri-proto/gen/api.ts';
 import { readArchive } from '../checkpoint/archive.ts';
 import { requireCriu } from '../checkpoint/criu.ts';
 import { checkRestore, prepareRestore } from '../checkpoint/restore.ts';
 import type { RuntimeContext } from '../context.ts';
 import { alreadyExists, failedPrecondition, invalidArgument, notFound } from '../errors.ts';
-import { containerKey, findByPrefix, newId } from '../ids.ts';
+import { containerKey, newId } from '../ids.ts';
 import type { Image } from '../image/store.ts';
 import { OWN_HANDLERS } from '../oci/runtimes.ts';
 import { createRollback } from '../rollback.ts';
@@ -20,6 +20,7 @@ import { imageReferences, makeImageVolumePlaces } from './image-volumes.ts';
 import { planLogPath } from './log-path.ts';
 import type { ContainerRecord } from './record.ts';
 import { resolveContainer } from './resolve.ts';
+import { findTarget } from './target.ts';
 
 export interface CreateOptions {
   readonly sandboxConfig: PodSandboxConfig;
@@ -38,12 +39,14 @@ export async function createContainer(
   const sandboxName = sandbox.record.config.metadata;
   if (metadata === undefined || metadata.name === '') throw invalidArgument('container config has no metadata.name');
   if (sandboxName === undefined) throw invalidArgument('sandbox config has no metadata');
-  if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} is not ready`);
+  checkReady(sandbox);
   const logPath = planLogPath(sandboxConfig.logDirectory || sandbox.record.config.logDirectory, config.logPath);
   const { image, restore } = checkpoint === undefined ? { image: await findImage(context, config) } : await findBase(context, checkpoint);
-  checkTarget(context, sandbox, config);
+  findTarget(context, sandbox.id, config);
   await findVolumeImages(context, config);
 
+  // Again, and nothing is waited for from here to its place among the containers: a removal of the sandbox finds it there.
+  checkReady(sandbox);
   const key = containerKey(metadata, sandboxName);
   const holder = context.names.get(key);
   if (holder !== undefined) throw alreadyExists(`container name "${key}" is reserved for "${holder}"`);
@@ -69,6 +72,23 @@ export async function createContainer(
   const container = new Container(context.paths, record);
   context.names.set(key, id);
   context.containers.set(id, container);
+  try {
+    await container.serial.run(() => makeContainer(context, sandbox, container, { image, startedMs }));
+    return container;
+  } catch (error) {
+    context.containers.delete(id);
+    context.names.delete(key);
+    throw new Error(`create container ${metadata.name} in sandbox ${sandbox.id.slice(0, 12)}`, { cause: error });
+  }
+}
+
+async function makeContainer(
+  context: RuntimeContext,
+  sandbox: Sandbox,
+  container: Container,
+  { image, startedMs }: { readonly image: Image; readonly startedMs: number },
+): Promise<void> {
+  const { id, config, restore } = container.record;
   const rollback = createRollback();
   try {
     fs.mkdirSync(context.paths.containerRootfs(id), { recursive: true, mode: 0o711 });
@@ -88,13 +108,14 @@ export async function createContainer(
     if (restore !== undefined) checkRestore(context, container.record, spec);
     container.change({ state: 'created', phases: { create: performance.now() - startedMs } });
     context.faultPoint('container created');
-    return container;
   } catch (error) {
     for (const failure of await rollback.run()) context.logger.error({ container: id, err: failure }, 'undo of a failed container');
-    context.containers.delete(id);
-    context.names.delete(key);
-    throw new Error(`create container ${metadata.name} in sandbox ${sandbox.id.slice(0, 12)}`, { cause: error });
+    throw error;
   }
+}
+
+function checkReady({ id, record, stopping }: Sandbox): void {
+  if (record.state !== 'ready' || stopping) throw failedPrecondition(`sandbox ${id} is not ready`);
 }
 
 /** A handler that is no longer configured is told now; containers that it has made keep their runtime. */
@@ -134,16 +155,6 @@ async function findVolumeImages({ images }: RuntimeContext, config: ContainerCon
   for (const reference of imageReferences(config))
     if ((await images.status(reference)) === undefined)
       throw notFound(`image "${reference}" of an image volume is not on this machine: pull it first`);
-}
-
-/** A target container for its PID namespace must run in the same sandbox. */
-function checkTarget(context: RuntimeContext, sandbox: Sandbox, config: ContainerConfig): void {
-  const options = config.linux?.securityContext?.namespaceOptions;
-  if (options?.pid !== Mode.TARGET) return;
-  const target = findByPrefix(context.containers, options.targetId);
-  if (target === undefined || target.record.sandboxId !== sandbox.id)
-    throw invalidArgument(`target container "${options.targetId}" is not in sandbox ${sandbox.id}`);
-  if (target.record.state !== 'running') throw failedPrecondition(`target container "${options.targetId}" is not running`);
 }
 
 function planCgroupPath(context: RuntimeContext, sandbox: Sandbox, id: string): string {

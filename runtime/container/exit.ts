@@ -74,9 +74,10 @@ export async function endContainer(context: RuntimeContext, container: Container
   // The shim reads the kernel's clock, the start was told by ours: a container never ends before it has started.
   const { startedAt } = container.record;
   await container.end(exit.finishedAt < startedAt ? { ...exit, finishedAt: startedAt } : exit, { oomKills: kills });
+  // Before whoever waits for the end tells that the container, or its sandbox, is gone.
+  publishEvent(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
   context.faultPoint('container exit recorded');
   await releaseContainer(context, container);
-  publishEvent(context, container, ContainerEventType.CONTAINER_STOPPED_EVENT);
 }
 
 function countOomKills({ cgroups }: RuntimeContext, { record }: Container): number {

@@ -1,6 +1,5 @@
 // Owns StartContainer: cgroup, output, process, in this order. A failed start leaves an exited container with the reason StartError.
 import fs from 'node:fs';
-import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { createCgroup } from '../cgroup/apply.ts';
 import { delegateCgroup } from '../cgroup/delegate.ts';
 import { compileDeviceFilter } from '../cgroup/device-filter.ts';
@@ -8,7 +7,6 @@ import { planCgroup } from '../cgroup/plan.ts';
 import { forgetRestore, startRestored } from '../checkpoint/restore.ts';
 import type { RuntimeContext } from '../context.ts';
 import { failedPrecondition } from '../errors.ts';
-import { findByPrefix } from '../ids.ts';
 import { attachDeviceFilter } from '../linux/bpf.ts';
 import { startOciContainer } from '../oci/bundle.ts';
 import { findOciSpec } from '../oci/find.ts';
@@ -24,13 +22,15 @@ import { releaseContainer, watchContainer } from './exit.ts';
 import { findSpec } from './find-spec.ts';
 import { outputStreams } from './output.ts';
 import { planResources, resourceError } from './resources.ts';
+import { findTarget } from './target.ts';
 import { hostId } from './user-namespace.ts';
 
 export async function startContainer(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<void> {
   const { record } = container;
   if (record.state !== 'created')
     throw failedPrecondition(`container ${record.id} is ${record.state}: only a created container can be started`);
-  if (sandbox.record.state !== 'ready') throw failedPrecondition(`sandbox ${sandbox.id} of container ${record.id} is not ready`);
+  if (sandbox.record.state !== 'ready' || sandbox.stopping)
+    throw failedPrecondition(`sandbox ${sandbox.id} of container ${record.id} is not ready`);
   container.change({ state: 'starting', startedAt: nowNs() });
   context.faultPoint('container starting');
   try {
@@ -72,8 +72,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
 
   const pause = sandbox.record.pause;
   if (pause === undefined) throw failedPrecondition(`sandbox ${sandbox.id} has no pause process`);
-  const options = config.linux?.securityContext?.namespaceOptions;
-  const target = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
+  const target = findTarget(context, sandbox.id, config);
   const startOptions = {
     events: context.events,
     recordId,
@@ -82,7 +81,7 @@ async function launch(context: RuntimeContext, container: Container, sandbox: Sa
     exitFile: paths.exitFile(id),
     pausePid: pause.pid,
     ...(cgroups.shimDir === undefined ? {} : { shimCgroup: cgroups.shimDir }),
-    ...(target === undefined ? {} : { targetPid: target }),
+    ...(target === undefined ? {} : { targetPidfd: target.initPidfd }),
   };
   // Before and not after: on a busy machine a short one has ended by the time that its start is known here.
   const startedAt = nowNs();

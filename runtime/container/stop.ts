@@ -12,6 +12,7 @@ const KILL_TIMEOUT_MS = 10_000;
 
 /** Returns when the exit is written down. Not running is success. A second call with a shorter timeout overtakes the first. */
 export async function stopContainer(context: RuntimeContext, container: Container, timeoutS: bigint, signal: AbortSignal): Promise<void> {
+  await startSettled(container);
   const { process, record } = container;
   if (record.state !== 'running' || process === undefined) return;
   if (timeoutS > 0n) {
@@ -23,6 +24,11 @@ export async function stopContainer(context: RuntimeContext, container: Containe
     if (signal.aborted) throw signal.reason;
   }
   await killContainerNow(context, container);
+}
+
+/** A start under way, whose client may have given up on it, comes to its end before a stop looks at what is there. */
+export async function startSettled(container: Container): Promise<void> {
+  if (container.record.state === 'starting') await container.serial.run(async () => undefined);
 }
 
 async function sendStopSignal({ images }: RuntimeContext, container: Container, deadline: number, abort: AbortSignal): Promise<void> {

@@ -8,7 +8,7 @@ import type { ContainerRecord } from '../container/record.ts';
 import { planResources } from '../container/resources.ts';
 import { findSeccompProfile } from '../container/seccomp.ts';
 import type { RuntimeContext } from '../context.ts';
-import { findByPrefix } from '../ids.ts';
+import { matchPrefix } from '../ids.ts';
 import type { ContainerSpec } from '../program/spec.ts';
 import type { Sandbox } from '../sandbox/sandbox.ts';
 import { planOciResources } from './resources.ts';
@@ -20,13 +20,13 @@ export interface OciInput {
   readonly record: Pick<ContainerRecord, 'config' | 'cgroupPath' | 'unified' | 'seccompProfile'>;
   readonly sandbox: { readonly id: string; readonly config: PodSandboxConfig };
   readonly pausePid?: number | undefined;
-  /** Whose PID namespace is joined instead of the sandbox's. */
-  readonly targetPid?: number | undefined;
+  /** Whose PID namespace is joined: the sandbox's or a target container's. */
+  readonly pidHolder?: number | undefined;
   readonly host: Pick<CgroupHost, 'mode'>;
 }
 
 /** A container as an OCI runtime-spec object. */
-export function planOci(spec: ContainerSpec, { record, sandbox, pausePid, targetPid, host }: OciInput): OciSpec {
+export function planOci(spec: ContainerSpec, { record, sandbox, pausePid, pidHolder, host }: OciInput): OciSpec {
   const { config, cgroupPath } = record;
   const { metadata } = sandbox.config;
   const profile = findSeccompProfile(config.linux?.securityContext, record.seccompProfile);
@@ -41,7 +41,7 @@ export function planOci(spec: ContainerSpec, { record, sandbox, pausePid, target
       sandboxUid: metadata?.uid ?? '',
     },
     ...(pausePid === undefined ? {} : { pausePid }),
-    ...(targetPid === undefined ? {} : { targetPid }),
+    ...(pidHolder === undefined ? {} : { pidHolder }),
     cgroupPath,
     resources: planOciResources(planResources(config.linux?.resources, record.unified), { unified: host.mode === 'unified' }),
     deviceRules: planDeviceRules(config.devices, spec.devices),
@@ -56,8 +56,21 @@ export function findOciSpec(
   { id, record: sandbox }: Sandbox,
   spec: ContainerSpec,
 ): OciSpec {
-  const options = record.config.linux?.securityContext?.namespaceOptions;
-  const targetPid = options?.pid === Mode.TARGET ? findByPrefix(context.containers, options.targetId)?.record.initPid : undefined;
   const { host } = context.cgroups;
-  return planOci(spec, { record, sandbox: { id, config: sandbox.config }, pausePid: sandbox.pause?.pid, targetPid, host });
+  const pausePid = sandbox.pause?.pid;
+  return planOci(spec, {
+    record,
+    sandbox: { id, config: sandbox.config },
+    pausePid,
+    pidHolder: findPidHolder(context, record, pausePid),
+    host,
+  });
+}
+
+/** Whose PID namespace it joins, if it joins one. */
+function findPidHolder({ containers }: RuntimeContext, { config }: ContainerRecord, pausePid: number | undefined): number | undefined {
+  const options = config.linux?.securityContext?.namespaceOptions;
+  if (options?.pid !== Mode.TARGET) return pausePid;
+  const [target] = matchPrefix(containers, options.targetId);
+  return target?.record.state === 'running' ? target.record.initPid : undefined;
 }

@@ -127,7 +127,7 @@ test('a plain container as an OCI bundle', () => {
 
 test("the host's namespaces are not named, a target's PID namespace is", () => {
   const namespaces = { net: 'host', ipc: 'host', uts: 'host', pid: 'join', cgroup: 'new', user: 'host' } as const;
-  assert.deepEqual(planOciSpec({ ...plain, namespaces }, { ...facts, targetPid: 77 }).linux.namespaces, [
+  assert.deepEqual(planOciSpec({ ...plain, namespaces }, { ...facts, pidHolder: 77 }).linux.namespaces, [
     { type: 'pid', path: '/proc/77/ns/pid' },
     { type: 'cgroup' },
     { type: 'mount' },

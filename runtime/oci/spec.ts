@@ -11,8 +11,8 @@ export interface OciFacts {
   readonly names: OciNames;
   /** Holds the sandbox's namespaces; absent before it runs. */
   readonly pausePid?: number;
-  /** Whose PID namespace is joined instead of the sandbox's. */
-  readonly targetPid?: number;
+  /** Whose PID namespace is joined: the sandbox's or a target container's. */
+  readonly pidHolder?: number;
   /** Below the hierarchies' roots; empty without cgroups. */
   readonly cgroupPath: string;
   readonly resources: Omit<OciResources, 'devices'>;
@@ -72,11 +72,11 @@ const NAMESPACE_TYPES: Readonly<Record<string, OciNamespace['type']>> = {
 };
 
 /** A namespace that is joined is named by its file; one that is the host's is not named at all. */
-function planOciNamespaces(namespaces: Namespaces, { pausePid, targetPid }: OciFacts): readonly OciNamespace[] {
+function planOciNamespaces(namespaces: Namespaces, { pausePid, pidHolder }: OciFacts): readonly OciNamespace[] {
   const planned = Object.entries(namespaces).flatMap(([kind, mode]): OciNamespace[] => {
     const type = NAMESPACE_TYPES[kind];
     if (type === undefined || mode === 'host') return [];
-    const holder = kind === 'pid' ? (targetPid ?? pausePid) : pausePid;
+    const holder = kind === 'pid' ? pidHolder : pausePid;
     return [mode === 'join' && holder !== undefined ? { type, path: `/proc/${holder}/ns/${kind}` } : { type }];
   });
   return [...planned, { type: 'mount' }];

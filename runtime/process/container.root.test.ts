@@ -277,7 +277,7 @@ test('the PID namespace may be the host’s, the sandbox’s or a target contain
   assert.equal((await output(sh(inode, { namespaces: namespaces('host') }))).trim(), fs.readlinkSync('/proc/self/ns/pid'));
   const target = await rig.start(rig.spec(['sleep', '100']), pause);
   const joined = await rig.run(sh(`${inode}; readlink /proc/1/exe`, { namespaces: namespaces('join') }), pause, {
-    targetPid: target.container.initPid,
+    targetPidfd: target.container.initPidfd,
   });
   assert.equal(joined.stdout.split('\n')[0], fs.readlinkSync(`/proc/${target.container.initPid}/ns/pid`));
   target.container.kill(9);

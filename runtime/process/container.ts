@@ -20,8 +20,8 @@ const CLONE_MS = 5000;
 
 export interface StartContainerOptions extends ShimOptions {
   readonly pausePid: number;
-  /** Whose PID namespace is joined instead of the sandbox's. */
-  readonly targetPid?: number;
+  /** Whose PID namespace is joined instead of the sandbox's; the caller's to close. */
+  readonly targetPidfd?: number;
 }
 
 /** Resolves when init has executed its program. Throws ProgramError naming the refused step, with nothing left behind. */
@@ -37,10 +37,10 @@ export async function startContainer(spec: ContainerSpec, options: StartContaine
   return startShim({ program, keepsStdin: spec.keepsStdin, place }, options);
 }
 
-function placeNamespaces(descriptors: Descriptors, { namespaces }: ContainerSpec, { pausePid, targetPid }: StartContainerOptions): void {
+function placeNamespaces(descriptors: Descriptors, { namespaces }: ContainerSpec, { pausePid, targetPidfd }: StartContainerOptions): void {
   const pause = descriptors.own(openPidfd(pausePid));
   descriptors.place(pause, 'join');
-  if (namespaces.pid === 'join') descriptors.place(targetPid === undefined ? pause : descriptors.own(openPidfd(targetPid)), 'pidTarget');
+  if (namespaces.pid === 'join') descriptors.place(targetPidfd ?? pause, 'pidTarget');
   if (namespaces.user !== 'host') placeUserNamespace(descriptors, pausePid);
 }
 

@@ -7,6 +7,7 @@ import { createPipe } from '../linux/pipe2.ts';
 import { planPauseProgram } from '../program/pause-program.ts';
 import { RECORD } from '../program/records.ts';
 import type { IdMapping, PauseSpec } from '../program/spec.ts';
+import { isAlive, type ProcessIdentity } from '../state/process-identity.ts';
 import { Descriptors } from './descriptors.ts';
 import type { Events } from './events.ts';
 import { hostLimits } from './host-limits.ts';
@@ -66,17 +67,35 @@ export async function startPause(spec: PauseSpec, options: PauseOptions): Promis
       },
     });
     const { pid, pidfd } = successor === undefined ? launched : await follow(launched.pidfd, successor);
-    const ended = new Promise<void>((resolve) => {
-      watchPidfd(pidfd, () => {
-        fs.closeSync(pidfd);
-        resolve();
-      });
-    });
-    return { pid, warnings, ended };
+    return { pid, warnings, ended: untilEnded(pidfd) };
   } finally {
     descriptors.close();
     if (go !== undefined) for (const fd of [go.read, go.write]) fs.closeSync(fd);
   }
+}
+
+/** Resolves, perhaps a second late, when a pause process of an earlier daemon has ended. */
+export function watchPauseProcess(identity: ProcessIdentity): Promise<void> {
+  let pidfd: number;
+  try {
+    pidfd = openPidfd(identity.pid);
+  } catch (error) {
+    if (hasCode(error, 'ESRCH')) return Promise.resolve();
+    throw error;
+  }
+  // Compared after the pidfd is open: from here on it is this process or none.
+  if (isAlive(identity)) return untilEnded(pidfd);
+  fs.closeSync(pidfd);
+  return Promise.resolve();
+}
+
+function untilEnded(pidfd: number): Promise<void> {
+  return new Promise((resolve) => {
+    watchPidfd(pidfd, () => {
+      fs.closeSync(pidfd);
+      resolve();
+    });
+  });
 }
 
 /** A pause process in a user namespace and a PID namespace is the child of the one that was launched; both are ours to reap. */

@@ -3,7 +3,7 @@
 
 export type NamespaceKind = 'net' | 'ipc' | 'uts' | 'pid' | 'mnt' | 'cgroup' | 'user' | 'time';
 
-/** new: unshared for this process. join: taken from the sandbox's pause process (or, pid only, from `targetPid`). host: left alone. */
+/** new: unshared for this process. join: taken from the sandbox's pause process (or, pid only, from a target container). host: left alone. */
 export type NamespaceMode = 'new' | 'join' | 'host';
 
 export interface Namespaces {

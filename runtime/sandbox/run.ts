@@ -10,6 +10,7 @@ import { startPause } from '../process/pause.ts';
 import { createRollback } from '../rollback.ts';
 import { identify } from '../state/process-identity.ts';
 import { nowNs } from '../time.ts';
+import { watchSandbox } from './end.ts';
 import { mountShm, removeSandboxFiles, writeSandboxAddresses, writeSandboxFiles } from './files.ts';
 import { modeOf } from './modes.ts';
 import { planNetworkRequest } from './network-request.ts';
@@ -133,6 +134,7 @@ async function makeSandbox(context: RuntimeContext, sandbox: Sandbox, undo: (wha
     ...(context.cgroups.shimDir === undefined ? {} : { shimCgroup: context.cgroups.shimDir }),
   });
   undo('pause process', () => killPause(sandbox));
+  watchSandbox(context, sandbox, pause.ended);
   const identity = identify(pause.pid);
   if (identity === undefined) throw new Error(`pause process ${pause.pid} ended at once`);
   sandbox.change({ pause: identity });

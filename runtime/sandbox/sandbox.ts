@@ -9,11 +9,16 @@ import { encodeSandboxRecord, type SandboxRecord } from './record.ts';
 export class Sandbox {
   readonly #paths: Paths;
   readonly serial = new Serial();
+  /** From the beginning of its first stop on: no container may be created or started in it any more. */
+  stopping = false;
+  /** Clients know that it has stopped. */
+  toldStopped: boolean;
   #record: SandboxRecord;
 
   constructor(paths: Paths, record: SandboxRecord) {
     this.#paths = paths;
     this.#record = record;
+    this.toldStopped = record.state === 'notReady';
   }
 
   get id(): string {

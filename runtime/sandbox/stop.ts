@@ -1,10 +1,11 @@
 // Owns StopPodSandbox and RemovePodSandbox: containers, network, pause process, files; each step may be repeated until it succeeds.
 import { removeContainer } from '../container/remove.ts';
-import { killContainerNow } from '../container/stop.ts';
+import { killContainerNow, startSettled } from '../container/stop.ts';
 import type { RuntimeContext } from '../context.ts';
 import { sandboxKey } from '../ids.ts';
 import { killPauseProcess } from '../process/pause.ts';
 import { isAlive } from '../state/process-identity.ts';
+import { tellStopped } from './end.ts';
 import { removeSandboxFiles, unmountShm } from './files.ts';
 import type { Sandbox } from './sandbox.ts';
 
@@ -21,7 +22,13 @@ function containersOf(context: RuntimeContext, sandbox: Sandbox) {
 
 /** Idempotent: containers are killed, addresses released, the namespaces go with the pause process. */
 export async function stopPodSandbox(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
-  await Promise.all(containersOf(context, sandbox).map((container) => killContainerNow(context, container)));
+  sandbox.stopping = true;
+  await Promise.all(
+    containersOf(context, sandbox).map(async (container) => {
+      await startSettled(container);
+      await killContainerNow(context, container);
+    }),
+  );
   context.faultPoint('sandbox containers killed');
   if (sandbox.record.networkAttached) {
     await context.network.detach(sandbox.id);
@@ -34,11 +41,12 @@ export async function stopPodSandbox(context: RuntimeContext, sandbox: Sandbox):
     const { pause: _gone, ...rest } = sandbox.record;
     sandbox.replace({ ...rest, state: 'notReady' });
   }
+  tellStopped(context, sandbox);
 }
 
 export async function removePodSandbox(context: RuntimeContext, sandbox: Sandbox): Promise<void> {
   await stopPodSandbox(context, sandbox);
-  await Promise.all(containersOf(context, sandbox).map((container) => removeContainer(context, container)));
+  await Promise.all(containersOf(context, sandbox).map((container) => container.serial.run(() => removeContainer(context, container))));
   await removeSandboxFiles(context.paths.sandboxRun(sandbox.id));
   context.faultPoint('sandbox files removed');
   sandbox.forget();

@@ -41,7 +41,6 @@ export function sandboxHandlers(context: RuntimeContext): CriHandlers {
       const sandbox = findByPrefix(context.sandboxes, podSandboxId);
       if (sandbox === undefined) return {};
       await sandbox.serial.run(() => stopPodSandbox(context, sandbox));
-      publishEvent(context, sandbox, ContainerEventType.CONTAINER_STOPPED_EVENT);
       return {};
     },
     removePodSandbox: async ({ podSandboxId }) => {
