@@ -53,7 +53,8 @@ export class Forwarder {
     const upstreams = await this.#upstreams();
     // A lost packet is asked again, as resolv.conf's "attempts" says.
     for (const upstream of [...upstreams, ...upstreams]) {
-      const leftMs = Math.min(ATTEMPT_MS[transport], deadline - performance.now());
+      // Whole: a timeout of a fraction is refused.
+      const leftMs = Math.floor(Math.min(ATTEMPT_MS[transport], deadline - performance.now()));
       if (leftMs <= 0 || this.#closing.signal.aborted) break;
       const id = randomInt(0x10000);
       const signal = AbortSignal.any([AbortSignal.timeout(leftMs), this.#closing.signal]);

@@ -166,8 +166,13 @@ export function encodeReply(query: Query, reply: Reply, maxBytes: number): Buffe
   own.writeUInt16BE(POINTER_TO_QUESTION);
   const records = answers.map((answer) => encodeRecord(own, answer, ttlSeconds));
   const whole = assemble(query, reply, { answers: records, authorities: soa, additionals: opt, truncated: false });
-  if (whole.length <= maxBytes) return whole;
-  return assemble(query, reply, { answers: [], authorities: [], additionals: opt, truncated: true });
+  return whole.length <= maxBytes ? whole : encodeTruncated(query, reply.rcode, reply.authoritative);
+}
+
+/** The rest is to be had over TCP. */
+export function encodeTruncated(query: Query, rcode: number, authoritative = false): Buffer {
+  const additionals = query.edns ? [encodeOpt(rcode)] : [];
+  return assemble(query, { rcode, authoritative }, { answers: [], authorities: [], additionals, truncated: true });
 }
 
 interface Sections {
@@ -223,8 +228,8 @@ export function encodeSoa(server: readonly string[], mailbox: readonly string[],
 /** Whether `answer` may be the answer to `query`: another's of that id, or an echo, is not. */
 export function isAnswerTo(answer: Buffer, query: Buffer, id: number): boolean {
   if (answer.length < HEADER_BYTES || answer.readUInt16BE(0) !== id || (answer.readUInt16BE(2) & QR) === 0) return false;
-  // A server that could not read the query sends its header alone.
-  if (answer.readUInt16BE(4) === 0) return true;
+  // A server that could not read the query sends its header alone; for anything else the name must be right, which is harder to guess.
+  if (answer.readUInt16BE(4) === 0) return rcodeOf(answer) !== NOERROR && rcodeOf(answer) !== NXDOMAIN;
   try {
     const [asked, told] = [readName(query, HEADER_BYTES), readName(answer, HEADER_BYTES)];
     return asked.labels.join('\0') === told.labels.join('\0') && u16(query, asked.end) === u16(answer, told.end);

@@ -6,10 +6,10 @@ import type { CriClient } from '../../cri-proto/client.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import { describeError } from '../error.ts';
 import { chooseResolvConf } from '../node/host.ts';
-import { type DnsSources, parseResolvConf, type ResolvConf } from '../pod/dns.ts';
+import { type DnsSources, NO_RESOLV_CONF, parseResolvConf, type ResolvConf } from '../pod/dns.ts';
 import { Forwarder, type Upstream } from './forwarder.ts';
 import { type DnsServer, openDnsServer } from './server.ts';
-import { addRange, buildZone, type Zone, type ZonePod } from './zone.ts';
+import { addRange, buildZone, normalizeIp, type Zone, type ZonePod } from './zone.ts';
 
 export interface DnsSettings {
   /** --cluster-dns: servers of a cluster; none: this node answers itself. */
@@ -76,7 +76,8 @@ export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
 
 /** The host's resolv.conf as a pod can use it. */
 export async function readResolvConf(file: string): Promise<ResolvConf> {
-  const read = async (name: string) => parseResolvConf(name === '' ? '' : await fs.readFile(name, 'utf8').catch(() => ''));
+  if (file === '') return NO_RESOLV_CONF;
+  const read = async (name: string) => parseResolvConf(await fs.readFile(name, 'utf8').catch(() => ''));
   const host = await read(file);
   return file === DEFAULT_RESOLV_CONF ? chooseResolvConf(host, await read(SYSTEMD_UPSTREAM)) : host;
 }
@@ -154,6 +155,7 @@ class OwnServers {
       zone: () => this.#currentZone(),
       forwarder: this.#forwarder,
       isClient: (client) => this.#clients.check(client, net.isIP(client) === 6 ? 'ipv6' : 'ipv4'),
+      onFailure: (error) => this.#options.logger.warn({}, `a question for a name was not answered: ${describeError(error)}`),
     });
     this.#servers.set(address, server);
   }
@@ -169,7 +171,7 @@ class OwnServers {
     if (this.#upstreams === undefined || now - this.#upstreams.readAt > REREAD_MS) {
       const { resolvConf } = this.#options;
       const text = resolvConf === '' ? '' : await fs.readFile(resolvConf, 'utf8').catch(() => '');
-      const servers = parseResolvConf(text).servers.filter((server) => net.isIP(server) !== 0 && !this.#servers.has(server));
+      const servers = parseResolvConf(text).servers.filter((server) => net.isIP(server) !== 0 && !this.#servers.has(normalizeIp(server)));
       this.#upstreams = { readAt: now, list: servers.map((address) => ({ address, port: PORT })) };
     }
     return this.#upstreams.list;

@@ -14,7 +14,7 @@ after(async () => {
   for (const cleanup of cleanups.toReversed()) await cleanup();
 });
 
-type Behaviour = 'answer' | 'silent' | 'servfail' | 'truncate' | 'lie';
+type Behaviour = 'answer' | 'silent' | 'servfail' | 'truncate' | 'lie' | 'large' | 'bare';
 
 /** A name server that gives 192.0.2.<last> for every name. */
 async function startUpstream(last: number, behaviour: Behaviour): Promise<Upstream & { asked: number }> {
@@ -24,7 +24,10 @@ async function startUpstream(last: number, behaviour: Behaviour): Promise<Upstre
     const parsed = parseQuery(message);
     if (parsed === undefined || behaviour === 'silent') return undefined;
     if (behaviour === 'servfail') return encodeReply(parsed.query, { rcode: SERVFAIL }, 512);
-    const answers = [{ type: TYPE_A, data: Buffer.of(192, 0, 2, last) }];
+    // A guess needs no name when a header alone is believed.
+    if (behaviour === 'bare') return encodeReply({ ...parsed.query, question: Buffer.of() }, { rcode: NOERROR }, 512);
+    const answers = Array.from({ length: behaviour === 'large' ? 60 : 1 }, () => ({ type: TYPE_A, data: Buffer.of(192, 0, 2, last) }));
+    if (behaviour === 'large') return encodeReply(parsed.query, { rcode: NOERROR, answers }, 4096);
     return encodeReply(parsed.query, { rcode: NOERROR, answers }, behaviour === 'truncate' && !tcp ? 20 : 512);
   };
   const udp = dgram.createSocket('udp4');
@@ -52,7 +55,11 @@ async function startUpstream(last: number, behaviour: Behaviour): Promise<Upstre
   return upstream;
 }
 
-async function startServer(upstreams: readonly Upstream[], isClient: (address: string) => boolean = () => true): Promise<number> {
+async function startServer(
+  upstreams: readonly Upstream[],
+  isClient: (address: string) => boolean = () => true,
+  onAnswer: () => void = () => undefined,
+): Promise<number> {
   const forwarder = new Forwarder(async () => upstreams);
   const pods = Array.from({ length: 100 }, (_, i) => ({
     ...{ namespace: 'default', name: `web-${i}`, hostname: `web-${i}`, subdomain: 'web', hostNetwork: false },
@@ -67,7 +74,13 @@ async function startServer(upstreams: readonly Upstream[], isClient: (address: s
     );
     await new Promise((resolve) => probe.close(resolve));
     try {
-      const server = await openDnsServer({ address: '127.0.0.1', port, zone: () => zone, forwarder, isClient });
+      const server = await openDnsServer({
+        ...{ address: '127.0.0.1', port, forwarder, isClient, onFailure },
+        zone: () => {
+          onAnswer();
+          return zone;
+        },
+      });
       cleanups.push(() => server.close());
       cleanups.push(() => forwarder.close());
       return port;
@@ -83,6 +96,17 @@ const message = (name: string, id = 0x1234): Buffer =>
     encodeName(name.split('.')),
     Buffer.from([0, TYPE_A, 0, 1]),
   ]);
+
+const onFailure = (error: unknown): never => {
+  throw error;
+};
+
+/** With EDNS: the size that the asker takes. */
+const withEdns = (query: Buffer, bytes: number): Buffer => {
+  const whole = Buffer.concat([query, Buffer.of(0, 0, 41, bytes >> 8, bytes & 0xff, 0, 0, 0, 0, 0, 0)]);
+  whole.writeUInt16BE(1, 10);
+  return whole;
+};
 
 async function askUdp(port: number, bytes: Buffer, timeoutMs = 6000): Promise<Buffer | 'timeout'> {
   const socket = dgram.createSocket('udp4');
@@ -130,11 +154,20 @@ test('pods are answered here, the rest by the first server that answers', async 
 });
 
 test('without an answer there is SERVFAIL, within what a client waits', async () => {
-  const [lying, failing] = [await startUpstream(1, 'lie'), await startUpstream(2, 'servfail')];
-  for (const upstreams of [[lying], [failing], []]) {
+  const [lying, failing, bare] = [await startUpstream(1, 'lie'), await startUpstream(2, 'servfail'), await startUpstream(3, 'bare')];
+  const silent = await startUpstream(4, 'silent');
+  const nobody = { address: '127.0.0.1', port: 9 };
+  for (const [upstreams, withinMs] of [
+    [[lying], 4900],
+    [[bare], 4900],
+    [[lying, silent], 4900],
+    [[failing], 1000],
+    [[nobody], 1000],
+    [[], 1000],
+  ] as const) {
     const started = performance.now();
     const answer = await askUdp(await startServer(upstreams), message('example.com'));
-    assert.ok(answer !== 'timeout' && rcodeOf(answer) === SERVFAIL && performance.now() - started < 4900);
+    assert.ok(answer !== 'timeout' && rcodeOf(answer) === SERVFAIL && performance.now() - started < withinMs, JSON.stringify(upstreams));
   }
 });
 
@@ -187,10 +220,70 @@ test('rubbish on TCP ends the connection, not the server', async () => {
 test('an address is listened at before this machine has it, and is taken from then on', async () => {
   const options = {
     ...{ address: '192.0.2.1', port: 5353, zone: () => buildZone({ domain: 'cluster.local', pods: [], podCidrs: [] }) },
-    ...{ forwarder: new Forwarder(async () => []), isClient: () => true },
+    ...{ forwarder: new Forwarder(async () => []), isClient: () => true, onFailure },
   };
   const server = await openDnsServer(options);
   await assert.rejects(openDnsServer(options), { code: 'EADDRINUSE' });
   await server.close();
   await (await openDnsServer({ ...options, address: '2001:db8::1' })).close();
+});
+
+test('an answer that is larger than the asker takes is cut, whoever gave it', async () => {
+  const port = await startServer([await startUpstream(6, 'large')]);
+  const cut = await askUdp(port, message('example.com'));
+  assert.ok(cut !== 'timeout' && cut.length <= 512);
+  assert.ok((cut.readUInt16BE(2) & 0x200) !== 0);
+  const whole = await askUdp(port, withEdns(message('example.com'), 4096));
+  assert.ok(whole !== 'timeout' && whole.length > 900 && (whole.readUInt16BE(2) & 0x200) === 0);
+});
+
+test('who asks over TCP without reading the answers is not worked for, until he reads', async () => {
+  const questions = 8000;
+  let answered = 0;
+  const port = await startServer([], undefined, () => answered++);
+  const socket = net.connect(port, '127.0.0.1');
+  socket.pause();
+  let received = 0;
+  for (let i = 0; i < questions; i++) writeFrame(socket, message('web.default.svc.cluster.local', i));
+  const settled = async () => {
+    const before = answered;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return answered === before && before > 0;
+  };
+  while (!(await settled()));
+  // What the kernel buffers, and no more: an answer has 1.6 kB.
+  assert.ok(answered < questions - 1000, `${answered} answers`);
+  const all = new Promise<void>((resolve, reject) => {
+    socket.on('close', () => reject(new Error('closed')));
+    readFrames(socket, () => {
+      if (++received === questions) resolve();
+    });
+  });
+  socket.resume();
+  await all;
+  socket.destroy();
+});
+
+test('one client has so many connections, and the others theirs', async () => {
+  const port = await startServer([]);
+  const sockets = Array.from({ length: 40 }, () => net.connect(port, '127.0.0.1'));
+  const closed = sockets.map((socket) => new Promise<void>((resolve) => socket.on('error', () => undefined).on('close', () => resolve())));
+  const started = performance.now();
+  await Promise.all(closed.slice(32));
+  assert.ok(performance.now() - started < 5000, 'at once, and not for being idle');
+  const other = net.connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' });
+  const answer = new Promise<Buffer>((resolve) => readFrames(other, resolve));
+  writeFrame(other, message('web-0.default'));
+  assert.equal(lastByte(await answer), 2);
+  for (const socket of [...sockets, other]) socket.destroy();
+});
+
+test('a question that is longer than any ends the connection', async () => {
+  const socket = net.connect(await startServer([]), '127.0.0.1');
+  const closed = new Promise((resolve) => socket.on('close', resolve));
+  socket.on('error', () => undefined);
+  socket.write(Buffer.of(0xff, 0xff, 0));
+  const started = performance.now();
+  await closed;
+  assert.ok(performance.now() - started < 5000, 'at once, and not for being idle');
 });

@@ -10,11 +10,13 @@ import {
   encodeName,
   encodeReply,
   encodeSoa,
+  encodeTruncated,
   NOERROR,
   NXDOMAIN,
   parseQuery,
   type Query,
   type Reply,
+  rcodeOf,
   SERVFAIL,
   TYPE_A,
   TYPE_AAAA,
@@ -28,8 +30,11 @@ import type { Zone } from './zone.ts';
 const TTL_SECONDS = 5;
 const MAX_CONNECTIONS = 256;
 const IDLE_MS = 10_000;
-/** What one connection may ask without having been answered. */
+const MAX_CONNECTIONS_PER_CLIENT = 32;
+/** What one connection is worked for before it takes the answers. */
 const MAX_PIPELINED = 32;
+/** A name has 255 bytes, and options are few. */
+const MAX_QUESTION_BYTES = 4096;
 const TCP_BYTES = 65_535;
 
 export interface DnsServerOptions {
@@ -38,6 +43,8 @@ export interface DnsServerOptions {
   readonly zone: () => Zone;
   readonly forwarder: Forwarder;
   readonly isClient: (address: string) => boolean;
+  /** What went wrong with a question that should have been answered; the next one may go well. */
+  readonly onFailure: (error: unknown) => void;
 }
 
 export interface DnsServer {
@@ -62,7 +69,17 @@ export async function openDnsServer(options: DnsServerOptions): Promise<DnsServe
   }
 }
 
+/** Never rejects: no question ends the node. */
 async function answer(bytes: Buffer, transport: Transport, client: string, options: DnsServerOptions): Promise<Buffer | undefined> {
+  try {
+    return await findAnswer(bytes, transport, client, options);
+  } catch (error) {
+    options.onFailure(error);
+    return undefined;
+  }
+}
+
+async function findAnswer(bytes: Buffer, transport: Transport, client: string, options: DnsServerOptions): Promise<Buffer | undefined> {
   const parsed = parseQuery(bytes);
   if (parsed === undefined) return undefined;
   const { query } = parsed;
@@ -70,7 +87,10 @@ async function answer(bytes: Buffer, transport: Transport, client: string, optio
   if (parsed.kind === 'wrong') return encodeReply(query, { rcode: parsed.rcode }, maxBytes);
   const known = planReply(query, options.zone(), client);
   if (known !== undefined) return encodeReply(query, known, maxBytes);
-  return (await options.forwarder.ask(bytes, transport, client)) ?? encodeReply(query, { rcode: SERVFAIL }, maxBytes);
+  const told = await options.forwarder.ask(bytes, transport, client);
+  if (told === undefined) return encodeReply(query, { rcode: SERVFAIL }, maxBytes);
+  // Not every server knows what a client takes without EDNS.
+  return transport === 'udp' && told.length > query.maxBytes ? encodeTruncated(query, rcodeOf(told)) : told;
 }
 
 /** Undefined: the host's name servers are to be asked. */
@@ -143,20 +163,18 @@ function listenTcp(options: DnsServerOptions): Promise<{ close(): Promise<void> 
   const connections = new Set<net.Socket>();
   const server = net.createServer((socket) => {
     const client = socket.remoteAddress ?? '';
-    if (!isClient(client)) return void socket.destroy();
+    const own = [...connections].filter(({ remoteAddress }) => remoteAddress === client).length;
+    if (!isClient(client) || own >= MAX_CONNECTIONS_PER_CLIENT) return void socket.destroy();
     connections.add(socket);
     socket.on('close', () => connections.delete(socket));
     socket.on('error', () => socket.destroy());
     socket.setTimeout(IDLE_MS, () => socket.destroy());
-    let waiting = 0;
-    readFrames(socket, (message) => {
-      if (++waiting > MAX_PIPELINED) return void socket.destroy();
-      void answer(message, 'tcp', client, options).then((reply) => {
-        waiting--;
-        if (reply === undefined) socket.destroy();
-        else if (socket.writable) writeFrame(socket, reply);
-      });
-    });
+    const onMessage = async (message: Buffer) => {
+      const reply = await answer(message, 'tcp', client, options);
+      if (reply === undefined) socket.destroy();
+      else if (socket.writable) await new Promise<void>((resolve) => writeFrame(socket, reply, resolve));
+    };
+    readFrames(socket, onMessage, { atOnce: MAX_PIPELINED, maxBytes: MAX_QUESTION_BYTES });
   });
   server.maxConnections = MAX_CONNECTIONS;
   return new Promise((resolve, reject) => {

@@ -59,7 +59,7 @@ export function buildZone({ domain, pods, podCidrs }: ZoneConfig): Zone {
   const namespaces = new Set(pods.map(({ namespace }) => namespace));
 
   const byAddress = new Map<string, ZonePod>();
-  for (const pod of pods) if (!pod.hostNetwork) for (const ip of pod.ips) byAddress.set(normalize(ip), pod);
+  for (const pod of pods) if (!pod.hostNetwork) for (const ip of pod.ips) byAddress.set(normalizeIp(ip), pod);
   const ranges = new net.BlockList();
   for (const cidr of podCidrs) addRange(ranges, cidr);
 
@@ -77,9 +77,9 @@ export function buildZone({ domain, pods, podCidrs }: ZoneConfig): Zone {
     if (namespace === undefined) return EMPTY;
     if (dashed === undefined) return namespaces.has(namespace) ? EMPTY : ABSENT;
     const ip = [dashed.replaceAll('-', '.'), dashed.replaceAll('-', ':')].find((text) => net.isIP(text) !== 0);
-    const pod = ip === undefined ? undefined : byAddress.get(normalize(ip));
+    const pod = ip === undefined ? undefined : byAddress.get(normalizeIp(ip));
     if (more.length > 0 || ip === undefined || pod?.namespace !== namespace) return ABSENT;
-    return { kind: 'name', ips: [normalize(ip)], names: [] };
+    return { kind: 'name', ips: [normalizeIp(ip)], names: [] };
   };
 
   const findReverse = (ip: string): Found => {
@@ -100,7 +100,7 @@ export function buildZone({ domain, pods, podCidrs }: ZoneConfig): Zone {
       }
       const ip = parseReverse(labels);
       if (ip !== undefined) return findReverse(ip);
-      const namespace = byAddress.get(normalize(client))?.namespace ?? 'default';
+      const namespace = byAddress.get(normalizeIp(client))?.namespace ?? 'default';
       const ips = labels.length === 1 ? lookUp([...labels, namespace]) : lookUp(labels);
       return ips === undefined ? FOREIGN : { kind: 'name', ips, names: [] };
     },
@@ -120,7 +120,7 @@ function suffixesOf(name: string): string[] {
 }
 
 /** One text for each address. */
-function normalize(ip: string): string {
+export function normalizeIp(ip: string): string {
   if (net.isIP(ip) !== 6) return ip;
   const { address } = new net.SocketAddress({ address: ip, family: 'ipv6' });
   return address.startsWith('::ffff:') && net.isIP(address.slice(7)) === 4 ? address.slice(7) : address;
@@ -141,5 +141,5 @@ function parseReverse(labels: readonly string[]): string | undefined {
     return net.isIP(ip) === 4 ? ip : undefined;
   }
   if (parts[1] !== 'ip6' || digits.length !== 32 || !digits.every((digit) => /^[0-9a-f]$/.test(digit))) return undefined;
-  return normalize(digits.join('').replace(/(.{4})(?=.)/g, '$1:'));
+  return normalizeIp(digits.join('').replace(/(.{4})(?=.)/g, '$1:'));
 }

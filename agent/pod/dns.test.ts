@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { V1PodSpec } from '@kubernetes/client-node';
-import { parseResolvConf, planDns } from './dns.ts';
+import { NO_RESOLV_CONF, parseResolvConf, planDns } from './dns.ts';
 import { computeHostname, computeKernelHostname, renderHosts } from './hosts.ts';
 import { makePod } from './testing/model.ts';
 
 test('parseResolvConf reads servers, the last search line and options, without comments', () => {
   const text =
-    '# made by hand\nnameserver 192.0.2.1 ; first\nnameserver 2001:db8::1\ndomain old.example\nsearch a.example . b.example\noptions ndots:2 edns0\n';
+    '# made by hand\nnameserver 192.0.2.1 ; first\nnameserver 2001:db8::1\ndomain old.example\nsearch a.example . b.example.\noptions ndots:2 timeout:1\noptions edns0 ndots:3\n';
   assert.deepEqual(parseResolvConf(text), {
     servers: ['192.0.2.1', '2001:db8::1'],
     searches: ['a.example', 'b.example'],
-    options: ['ndots:2', 'edns0'],
+    options: ['ndots:3', 'timeout:1', 'edns0'],
   });
   assert.deepEqual(parseResolvConf(''), { servers: [], searches: [], options: [] });
 });
@@ -35,6 +35,12 @@ test('each dnsPolicy has its own base', () => {
     ],
   ];
   for (const [spec, config] of cases) assert.deepEqual(planDns(inShop(spec), sources), { config, problems: [] }, JSON.stringify(spec));
+});
+
+test('a node without a resolv.conf gives its pods no servers but those of the cluster', () => {
+  const without = { ...sources, host: NO_RESOLV_CONF };
+  assert.deepEqual(planDns(inShop({ dnsPolicy: 'Default' }), without).config, { servers: ['127.0.0.1'], searches: ['.'], options: [] });
+  assert.deepEqual(planDns(inShop({}), without).config.searches, inCluster.slice(0, 3));
 });
 
 test('without cluster name servers ClusterFirst is Default, and said to be', () => {

@@ -16,6 +16,9 @@ export interface ResolvConf {
   readonly options: readonly string[];
 }
 
+/** Of a node that says it has none: nobody is to be asked. An empty one would be replaced by the runtime's own. */
+export const NO_RESOLV_CONF: ResolvConf = { servers: ['127.0.0.1'], searches: ['.'], options: [] };
+
 /** What a pod may be given. */
 export interface DnsSources {
   readonly host: ResolvConf;
@@ -33,7 +36,7 @@ export interface DnsPlan {
 export function parseResolvConf(text: string): ResolvConf {
   const servers: string[] = [];
   let searches: readonly string[] = [];
-  let options: readonly string[] = [];
+  const options = new Map<string, string>();
   for (const line of text.split('\n')) {
     const [keyword, ...values] = line
       .replace(/[#;].*/, '')
@@ -41,11 +44,14 @@ export function parseResolvConf(text: string): ResolvConf {
       .split(/\s+/);
     if (keyword === 'nameserver' && values[0] !== undefined) servers.push(values[0]);
     // The last search line holds, and domain is its older name.
-    else if (keyword === 'search' || keyword === 'domain') searches = values.filter((value) => value !== '.');
-    else if (keyword === 'options') options = values;
+    else if (keyword === 'search' || keyword === 'domain')
+      searches = values.filter((value) => value !== '.').map((value) => value.replace(/\.$/, ''));
+    else if (keyword === 'options') for (const value of values) options.set(nameOf(value), value);
   }
-  return { servers, searches, options };
+  return { servers, searches, options: [...options.values()] };
 }
+
+const nameOf = (option: string): string => option.split(':')[0] ?? '';
 
 type Kind = 'cluster' | 'host' | 'none';
 
@@ -82,12 +88,12 @@ function baseOf(pod: V1Pod, kind: Kind, { host, clusterServers, clusterDomain }:
   if (kind === 'host') return host;
   const namespace = pod.metadata?.namespace ?? 'default';
   const searches = clusterDomain === '' ? [] : [`${namespace}.svc.${clusterDomain}`, `svc.${clusterDomain}`, clusterDomain];
-  return { servers: clusterServers, searches: [...searches, ...host.searches], options: CLUSTER_OPTIONS };
+  return { servers: clusterServers, searches: [...searches, ...(host === NO_RESOLV_CONF ? [] : host.searches)], options: CLUSTER_OPTIONS };
 }
 
 /** An option of the pod replaces that of the same name. */
 function mergeOptions(base: readonly string[], given: readonly V1PodDNSConfigOption[]): string[] {
-  const options = new Map(base.map((option) => [option.split(':')[0] ?? '', option]));
+  const options = new Map(base.map((option) => [nameOf(option), option]));
   for (const { name = '', value = '' } of given) options.set(name, value === '' ? name : `${name}:${value}`);
   return [...options.values()];
 }
