@@ -99,10 +99,17 @@ export async function statusChain(list: ConfList, executables: Executables, capa
       .catch(named(list, plugin, 'STATUS'));
 }
 
+/** All plugins, whatever fails; then throws the first failure. */
 export async function gcChain(list: ConfList, valid: readonly Attachment[], executables: Executables): Promise<void> {
   if (list.disableGC || !atLeast(list.cniVersion, '1.1.0')) return;
+  const failures: unknown[] = [];
   for (const plugin of list.plugins)
-    await findPlugin(String(plugin.type), executables)
-      .gc?.({ config: configOf(list, plugin, {}, undefined), path: executables.directories }, valid)
-      .catch(named(list, plugin, 'GC'));
+    try {
+      await findPlugin(String(plugin.type), executables)
+        .gc?.({ config: configOf(list, plugin, {}, undefined), path: executables.directories }, valid)
+        .catch(named(list, plugin, 'GC'));
+    } catch (error) {
+      failures.push(error);
+    }
+  if (failures.length > 0) throw failures[0];
 }

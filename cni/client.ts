@@ -26,6 +26,9 @@ export interface AttachRequest {
   readonly dns?: Dns;
   readonly ips?: readonly string[];
   readonly mac?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Of the sandbox's parent, below the mount point. */
+  readonly cgroupPath?: string;
 }
 
 export interface Attachment {

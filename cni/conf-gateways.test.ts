@@ -29,7 +29,7 @@ test('without a gateway it is the address of an interface that the result names,
 
 test('a list tells the gateway before its first pod where host-local gives the address to this machine', () => {
   const of = (plugin: object, told: object = {}) =>
-    plannedGateways(parseConfList(JSON.stringify({ cniVersion: '1.0.0', name: 'n', plugins: [plugin, { type: 'portmap' }] })), {
+    plannedGateways(parseConfList({ cniVersion: '1.0.0', name: 'n', plugins: [plugin, { type: 'portmap' }] }), {
       ...told,
     });
   const ipam = { type: 'host-local', ranges: [[{ subnet: '10.88.0.0/16' }], [{ subnet: 'fd88::/64', gateway: 'fd88::ff' }]] };

@@ -144,12 +144,18 @@ hostTest(
     const calls = path.join(path.dirname(confDir), 'calls');
     writeProbe(binDir, calls);
     write('10-net.conflist', {
-      ...list(dataDir, [{ type: 'probe', capabilities: { aliases: true, portMappings: false }, own: 'option' }]),
+      ...list(dataDir, [
+        { type: 'probe', capabilities: { aliases: true, portMappings: false, 'io.kubernetes.cri.pod-annotations': true }, own: 'option' },
+      ]),
       cniVersion: '1.0.0',
     });
     const { network } = await open({ confDir, binDirs: [binDir] });
     const pod = await startPeer('pod');
-    const { ips } = await attach(network, pod, [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }]);
+    const { netnsFd, netnsPath } = pod;
+    const { ips } = await network.attach({
+      ...{ sandboxId: 'pod', netnsFd, netnsPath, namespace: 'default', name: 'pod', annotations: { of: 'the pod' } },
+      portMappings: [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }],
+    });
     assert.deepEqual(ips, ['10.9.0.2', 'fd09::2']);
     await network.detach('pod');
     const [add = '', del = ''] = fs.readFileSync(calls, 'utf8').trim().split('\n');
@@ -158,7 +164,7 @@ hostTest(
       /^ADD pod \/proc\/\d+\/ns\/net IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=pod;K8S_POD_INFRA_CONTAINER_ID=pod \{/,
     );
     const config = JSON.parse(add.slice(add.indexOf('{'))) as { runtimeConfig: object; own: string; prevResult: { ips: object[] } };
-    assert.deepEqual(config.runtimeConfig, { aliases: ['pod'] });
+    assert.deepEqual(config.runtimeConfig, { aliases: ['pod'], 'io.kubernetes.cri.pod-annotations': { of: 'the pod' } });
     assert.equal(config.own, 'option');
     assert.equal(config.prevResult.ips.length, 2);
     assert.match(del, /^DEL pod \/proc\/\d+\/ns\/net .*"prevResult":\{"cniVersion":"1\.0\.0"/);
@@ -171,6 +177,46 @@ hostTest(
     assert.equal(left(), '');
   },
 );
+
+hostTest('whatever an executable does wrong is told in one sentence, and leaves nothing behind', import.meta.url, async () => {
+  const { confDir, dataDir, write } = confDirectory();
+  const binDir = path.join(path.dirname(confDir), 'bin');
+  fs.mkdirSync(binDir);
+  fs.writeFileSync(path.join(binDir, 'odd'), '', { mode: 0o755 });
+  write('10-net.conflist', { ...list(dataDir, [{ type: 'odd' }]), cniVersion: '1.0.0' });
+  const { network } = await open({ confDir, binDirs: [binDir] });
+  const pod = await startPeer('pod');
+  for (const [script, told] of [
+    ['echo garbage', /odd ADD wrote no JSON: garbage/],
+    ['exit 0', /ADD of plugin odd in network listed: a result is no object/],
+    ['echo oops >&2; echo garbage; exit 3', /odd ADD ended with 3: oops/],
+    ['echo half; kill -9 $$', /odd ADD was ended by signal 9: half/],
+    ['head -c 3000000 /dev/zero', /odd ADD: .*odd wrote more than 1048576 bytes/],
+    [
+      `printf %s '{"code":11,"msg":"come back later","details":"the daemon\\n  is starting"}'; exit 1`,
+      /odd ADD: come back later: the daemon is starting$/,
+    ],
+    [`echo '{"cniVersion":"1.0.0","ips":[{"address":"nonsense"}]}'`, /"nonsense" is no/],
+  ] as const) {
+    // DEL and others go well.
+    fs.writeFileSync(path.join(binDir, 'odd'), `#!/bin/sh\ncat >/dev/null; [ "$CNI_COMMAND" = ADD ] || exit 0\n${script}\n`, {
+      mode: 0o755,
+    });
+    await assert.rejects(attach(network, pod), (error: Error) => {
+      const sentences = [];
+      for (let one: unknown = error; one instanceof Error; one = one.cause) sentences.push(one.message);
+      assert.match(sentences.join(': '), told);
+      return true;
+    });
+    assert.equal(left(), '');
+  }
+  // What failed is told, and what its taking back did too; the next detach goes on from there.
+  fs.writeFileSync(path.join(binDir, 'odd'), `#!/bin/sh\necho '{"code":100,"msg":"no '$CNI_COMMAND'"}'; exit 1\n`, { mode: 0o755 });
+  await assert.rejects(attach(network, pod), causedBy(/no ADD.*taking it back.*no DEL/));
+  fs.writeFileSync(path.join(binDir, 'odd'), '#!/bin/sh\n', { mode: 0o755 });
+  await network.detach('pod');
+  assert.equal(left(), '');
+});
 
 hostTest('the network is ready when the plugins of its list are', import.meta.url, async () => {
   const { confDir, dataDir, write } = confDirectory();

@@ -68,6 +68,7 @@ export class ConfNetwork {
   readonly #records = new Map<string, ConfRecord>();
   readonly #turns = new Turns();
   readonly #timer: NodeJS.Timeout;
+  #next: Promise<void> | undefined;
   #watcher: fs.FSWatcher | undefined;
   #soon: NodeJS.Timeout | undefined;
   #loaded: LoadedConf | undefined;
@@ -105,7 +106,9 @@ export class ConfNetwork {
 
   /** Reads the directory again, and asks the plugins for their STATUS. */
   look(): Promise<void> {
-    return this.#turns.run('', async () => {
+    // One that has not begun will see what there is now too: a plugin that takes its time gathers no queue.
+    this.#next ??= this.#turns.run('', async () => {
+      this.#next = undefined;
       this.#watch();
       const before = this.#failure ?? this.#loaded?.stamp;
       try {
@@ -120,6 +123,7 @@ export class ConfNetwork {
       if (now !== before && before !== undefined) this.#options.onNotice(this.#describe());
       this.#status = await this.#ask();
     });
+    return this.#next;
   }
 
   #describe(): string {
@@ -256,7 +260,9 @@ export class ConfNetwork {
       this.#put(attached);
       return attachmentOf(attached);
     } catch (error) {
-      await this.#release(record);
+      await this.#release(record).catch((undo: unknown) => {
+        throw new AggregateError([error, undo], `${sentence(error)}; and taking it back: ${sentence(undo)}`);
+      });
       throw error;
     }
   }
@@ -332,7 +338,8 @@ function argsOf({ sandboxId, namespace, name, uid }: AttachRequest): [string, st
   ];
 }
 
-function capabilityArgsOf({ portMappings, bandwidth, dns, ips, mac, name }: AttachRequest): Fields {
+/** By the names of CNI's conventions and, for the last two, containerd's. */
+function capabilityArgsOf({ portMappings, bandwidth, dns, ips, mac, name, annotations, cgroupPath }: AttachRequest): Fields {
   return {
     aliases: [name],
     ...(portMappings.length === 0
@@ -342,6 +349,8 @@ function capabilityArgsOf({ portMappings, bandwidth, dns, ips, mac, name }: Atta
     ...(dns === undefined ? {} : { dns }),
     ...(ips === undefined ? {} : { ips }),
     ...(mac === undefined ? {} : { mac }),
+    ...(annotations === undefined ? {} : { 'io.kubernetes.cri.pod-annotations': annotations }),
+    ...(cgroupPath === undefined ? {} : { cgroupPath }),
   };
 }
 

@@ -1,7 +1,7 @@
 // Owns the side of CNI that a runtime sees of an executable: environment and stdin in, JSON on stdout, exit code (CNI spec 1.1, section 2).
 
 import { PLUGIN_TYPES } from './plugins/types.ts';
-import { type Fields, parseConfig, versionOf } from './spec/config.ts';
+import { type Fields, objectOf, parseConfig, versionOf } from './spec/config.ts';
 import { CniError, DECODING_FAILURE, INCOMPATIBLE_VERSION, INVALID_ENVIRONMENT, invalidConfig, renderError } from './spec/error.ts';
 import type { Attachment, PluginCall, PluginType } from './spec/plugin.ts';
 import { atLeast, NEWEST, renderResult, VERSIONS, type Version } from './spec/result.ts';
@@ -49,7 +49,7 @@ function attachmentsOf(fields: Fields): Attachment[] {
   // Without the list, GC would end every container's network.
   if (!Array.isArray(list)) throw invalidConfig('GC needs cni.dev/valid-attachments');
   return list.map((one: unknown) => {
-    const { containerID, ifname } = one as Record<string, unknown>;
+    const { containerID, ifname } = objectOf(one, 'a valid attachment');
     if (typeof containerID !== 'string' || typeof ifname !== 'string')
       throw invalidConfig('a valid attachment needs containerID and ifname');
     return { containerID, ifname };

@@ -10,6 +10,9 @@ export type Command = 'ADD' | 'DEL' | 'CHECK' | 'STATUS' | 'GC' | 'VERSION';
 
 /** A plugin may wait for a daemon of its network, but not for ever. */
 const TIMEOUT_MS = 90_000;
+/** Asked again and again: whoever does not know it at once is not ready. */
+const STATUS_TIMEOUT_MS = 10_000;
+const MAX_DETAILS_CHARACTERS = 500;
 const SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 // No slash: an executable is looked up by its name alone.
 const TYPE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
@@ -63,9 +66,10 @@ async function run(
   more?: Record<string, unknown>,
 ): Promise<unknown> {
   const what = `${path.basename(file)} ${command}`;
+  const timeoutMs = command === 'STATUS' ? STATUS_TIMEOUT_MS : TIMEOUT_MS;
   let result: CommandResult;
   try {
-    result = await runCommand([file], { env: environment(command, call), stdin: renderConfig(call, more), timeoutMs: TIMEOUT_MS });
+    result = await runCommand([file], { env: environment(command, call), stdin: renderConfig(call, more), timeoutMs });
   } catch (cause) {
     throw new CniError(IO_FAILURE, what, { cause });
   }
@@ -78,12 +82,16 @@ async function run(
   }
   if (result.exitCode === 0) return output;
   const said = parseError(output);
-  if (said !== undefined) throw new CniError(said.code, `${what}: ${said.message}`, { details: said.details });
+  if (said !== undefined) throw new CniError(said.code, `${what}: ${[said.message, shorten(said.details)].filter(Boolean).join(': ')}`);
+  const end = result.signal === 0 ? `ended with ${result.exitCode}` : `was ended by signal ${result.signal}`;
   throw new CniError(
     IO_FAILURE,
-    `${what} ended with ${result.exitCode}: ${result.stderr.toString().trim().slice(-500) || text.slice(0, 200)}`,
+    `${what} ${end}: ${shorten(result.stderr.toString().slice(-2000)) || text.slice(0, 200) || 'it said nothing'}`,
   );
 }
+
+/** What may be pages of a log, as part of a sentence. */
+const shorten = (text: string): string => text.replace(/\s+/g, ' ').trim().slice(-MAX_DETAILS_CHARACTERS);
 
 export function foreignPlugin(file: string): PluginType {
   return {

@@ -29,7 +29,7 @@ function bandwidthFor({ annotations }: PodSandboxConfig) {
 
 /** Throws what cannot be asked for. */
 export function planNetworkRequest(config: PodSandboxConfig): Omit<AttachRequest, 'sandboxId' | 'netnsFd' | 'netnsPath'> {
-  const { metadata, annotations, dnsConfig } = config;
+  const { metadata, annotations, dnsConfig, linux } = config;
   const bandwidth = bandwidthFor(config);
   const { [IPS]: ips, [MAC]: mac } = annotations;
   return {
@@ -40,6 +40,8 @@ export function planNetworkRequest(config: PodSandboxConfig): Omit<AttachRequest
     ...(bandwidth === undefined ? {} : { bandwidth }),
     ...(ips === undefined ? {} : { ips: ips.split(',').map((ip) => ip.trim()) }),
     ...(mac === undefined ? {} : { mac }),
+    annotations,
+    ...(linux?.cgroupParent ? { cgroupPath: linux.cgroupParent } : {}),
     ...(dnsConfig === undefined ? {} : { dns: { nameservers: dnsConfig.servers, search: dnsConfig.searches, options: dnsConfig.options } }),
   };
 }
