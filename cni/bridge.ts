@@ -1,5 +1,5 @@
 // Owns the bridge: the link with its addresses on the host, and the step that connects a sandbox to it by a veth pair.
-import { createHash } from 'node:crypto';
+import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
@@ -21,7 +21,7 @@ export const LOOPBACK_INDEX = 1;
 const NETNS_END_MS = 500;
 const POLL_MS = 10;
 
-const hash = (text: string): string => createHash('sha256').update(text).digest('hex');
+const hash = (text: string): string => crypto.hash('sha256', text);
 
 /** Stable, so that pods' neighbour entries stay right when the bridge is made again; 02 marks it as locally administered. */
 function bridgeMac(bridge: string): string {

@@ -67,8 +67,6 @@ const largeBuffer = (): Memory => idleLarge.pop() ?? mapAnonymous(QUEUE_BYTES);
 
 export class NetlinkSocket {
   readonly fd: number;
-  /** What the kernel's notifications name as their cause when it was this socket. */
-  readonly portId: number;
   #sequence = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #open = true;
@@ -83,9 +81,10 @@ export class NetlinkSocket {
       this.#setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1);
       this.#setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1);
       if (protocol === NETLINK_ROUTE) this.#setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
-      this.#enlarge(SO_SNDBUFFORCE, SO_SNDBUF);
-      this.#enlarge(SO_RCVBUFFORCE, SO_RCVBUF);
-      this.portId = this.#bind();
+      if (protocol === NETLINK_NETFILTER) {
+        this.#enlarge(SO_SNDBUFFORCE, SO_SNDBUF);
+        this.#enlarge(SO_RCVBUFFORCE, SO_RCVBUF);
+      }
     } catch (error) {
       trySyscall('close', this.fd);
       throw error;
@@ -103,10 +102,9 @@ export class NetlinkSocket {
     if (trySyscall('setsockopt', this.fd, SOL_SOCKET, forced, scratch.address, 4) < 0) this.#setOption(SOL_SOCKET, limited, QUEUE_BYTES);
   }
 
-  #bind(): number {
+  /** What the kernel's notifications name as their cause when it was this socket; 0 as long as nothing was sent. */
+  get portId(): number {
     scratch.buffer.fill(0, 0, SOCKADDR_BYTES);
-    scratch.buffer.writeUInt16LE(AF_NETLINK, 0);
-    syscall('bind', this.fd, scratch.address, SOCKADDR_BYTES);
     scratch.buffer.writeInt32LE(SOCKADDR_BYTES, 16);
     syscall('getsockname', this.fd, scratch.address, scratch.address + 16);
     return scratch.buffer.readUInt32LE(4);
@@ -120,20 +118,26 @@ export class NetlinkSocket {
   }
 
   join(group: number): void {
+    // The kernel passes over sockets without an address of their own.
+    scratch.buffer.fill(0, 0, SOCKADDR_BYTES);
+    scratch.buffer.writeUInt16LE(AF_NETLINK, 0);
+    syscall('bind', this.fd, scratch.address, SOCKADDR_BYTES);
     this.#setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
   }
 
   /**
-   * Sends the requests as one datagram, each acknowledged, and throws the first refusal: the kernel carries on after a refused message.
-   * Gives what they answered besides.
+   * Sends the requests as one datagram and throws the first refusal: the kernel carries on after a refused message. Refusals come for
+   * each, so only the last has to be acknowledged. Gives what they answered besides.
    */
   async request(...requests: readonly Request[]): Promise<Message[]> {
-    const acknowledged = requests.map((request) => ({ ...request, flags: request.flags | NLM_F_ACK }));
-    const { messages, errors, acknowledgements } = await this.exchange(acknowledged);
+    const last = requests.length - 1;
+    const { messages, errors, acknowledgements } = await this.exchange(
+      requests.map((request, i) => (i === last ? { ...request, flags: request.flags | NLM_F_ACK } : request)),
+    );
     const [error] = errors;
     if (error !== undefined) throw error;
-    if (acknowledgements < requests.length)
-      throw new NetlinkError(requests[acknowledgements]?.what ?? 'netlink request', EIO, 'the kernel did not acknowledge it');
+    if (acknowledgements === 0 && last >= 0)
+      throw new NetlinkError(requests[last]?.what ?? 'netlink request', EIO, 'the kernel did not acknowledge it');
     return messages;
   }
 
@@ -146,10 +150,11 @@ export class NetlinkSocket {
       const messages: Message[] = [];
       const errors: NetlinkError[] = [];
       let acknowledgements = 0;
-      for (const message of await this.#send(
-        datagram,
-        requests.some(({ flags }) => (flags & NLM_F_DUMP) === NLM_F_DUMP),
-      )) {
+      const has = (flags: number) => (request: Request | undefined) => ((request?.flags ?? 0) & flags) === flags;
+      for (const message of await this.#send(datagram, {
+        dump: requests.some(has(NLM_F_DUMP)),
+        ...(has(NLM_F_ACK)(requests.at(-1)) && { acknowledged: this.#sequence }),
+      })) {
         // Replies to an exchange that was given up are not ours.
         if (message.sequence < first) continue;
         if (message.type !== NLMSG_ERROR) {
@@ -196,7 +201,8 @@ export class NetlinkSocket {
     }
   }
 
-  #send(datagram: Buffer, dump: boolean): Promise<Message[]> {
+  /** `acknowledged`: after the answer to this sequence number none comes. */
+  #send(datagram: Buffer, { dump, acknowledged }: { dump: boolean; acknowledged?: number }): Promise<Message[]> {
     return withBuffer(datagram.length, async (memory) => {
       datagram.copy(memory.buffer);
       const sent = await waitSyscall('sendto', this.fd, memory.address, datagram.length, 0, 0, 0);
@@ -209,8 +215,9 @@ export class NetlinkSocket {
         if (received === -EAGAIN) return messages;
         if (received < 0) throw new SyscallError('recvfrom', [this.fd], -received);
         messages.push(...parseMessages(Buffer.from(memory.buffer.subarray(0, received))));
-        // Saves a dump, which goes alone, the look that would find nothing.
-        if (dump && messages.at(-1)?.type === NLMSG_DONE) return messages;
+        // Saves the look that would find nothing. A dump goes alone.
+        const last = messages.at(-1);
+        if (last?.type === NLMSG_DONE ? dump : last?.type === NLMSG_ERROR && last.sequence === acknowledged) return messages;
       }
     });
   }
