@@ -45,7 +45,11 @@ function makePlace(): Place {
 }
 
 /** Unpacks, completes, and checks the surroundings; gives the refusal, or undefined. */
-async function unpack(place: Place, archive: Buffer, limits = { bytes: MEBIBYTE, entries: 1000 }): Promise<string | undefined> {
+async function unpack(
+  place: Place,
+  archive: Buffer,
+  limits = { bytes: MEBIBYTE, entries: 1000, pathBytes: MEBIBYTE },
+): Promise<string | undefined> {
   const blob = path.join(place.dir, 'blob');
   fs.writeFileSync(blob, archive);
   let refusal: string | undefined;

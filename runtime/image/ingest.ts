@@ -41,11 +41,13 @@ export async function openIngest(file: string, { digest, sizeBytes, onWritten = 
     hash = hashFor(digest);
     writer = new BlobWriter(handle, 0, onWritten);
   };
-  const told = (error: unknown) => (isDiskFull(error) ? noSpace(path.dirname(file), sizeBytes - writer.endBytes, error) : error);
+  const dir = path.dirname(file);
+  const told = (error: unknown) => (isDiskFull(error) ? noSpace(dir, sizeBytes - writer.endBytes, error) : error);
   try {
     const received = await hashFile(handle, hash);
     writer = new BlobWriter(handle, received, onWritten);
     if (received > sizeBytes) await restart();
+    await checkRoom(dir, sizeBytes - writer.endBytes);
     onWritten(writer.endBytes);
   } catch (error) {
     await handle.close();
@@ -74,6 +76,13 @@ export async function openIngest(file: string, { digest, sizeBytes, onWritten = 
     digest: () => finishDigest(hash.copy(), algorithm),
     close: () => handle.close(),
   };
+}
+
+/** What cannot fit is refused before it has filled the disk for everybody else. */
+async function checkRoom(dir: string, missingBytes: number): Promise<void> {
+  const { bavail, bsize } = await fs.promises.statfs(dir);
+  if (missingBytes <= bavail * bsize) return;
+  throw noSpace(dir, missingBytes, Object.assign(new Error(`${Math.floor((bavail * bsize) / 1e6)} MB are free`), { code: 'ENOSPC' }));
 }
 
 async function hashFile(handle: fs.promises.FileHandle, hash: Hash): Promise<number> {

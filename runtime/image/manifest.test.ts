@@ -36,6 +36,11 @@ const wrong: readonly (readonly [what: string, document: unknown, sentence: RegE
   ['no layers', { ...manifest, layers: undefined }, /has no layers/],
   ['a digest that is none', { ...manifest, layers: [{ ...layer, digest: 'sha256:../../etc' }] }, /which is not one/],
   ['a negative size', { ...manifest, layers: [{ ...layer, size: -1 }] }, /no valid size/],
+  [
+    'a config that would fill the memory',
+    { ...manifest, config: { ...manifest.config, size: 2 ** 50 } },
+    /image config has 1125899906842624 bytes; the limit/,
+  ],
   ['no config', { ...manifest, config: undefined }, /image config is not a descriptor/],
   ['a layer of unknown type', { ...manifest, layers: [{ ...layer, mediaType: 'application/wasm' }] }, /media type "application\/wasm"/],
   [

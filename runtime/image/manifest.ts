@@ -115,6 +115,8 @@ export function parseManifest(bytes: Uint8Array, declaredMediaType: string): Man
   if (fields.layers.length > LAYER_LIMIT) throw new Error(`the image has ${fields.layers.length} layers; the limit is ${LAYER_LIMIT}`);
   const layers = fields.layers.map((entry, i) => parseDescriptor(entry, `layer ${i}`));
   const config = parseDescriptor(fields.config, 'the image config');
+  if (config.sizeBytes > DOCUMENT_LIMIT_BYTES)
+    throw new Error(`the image config has ${config.sizeBytes} bytes; the limit is ${DOCUMENT_LIMIT_BYTES}`);
   // An artifact may look like an image in all but this (image-spec, "Guidelines for Artifact Usage").
   const kind = imageConfigMediaTypes.includes(config.mediaType) ? '' : text(fields.artifactType) || config.mediaType;
   if (kind !== '') throw new Error(`it is an artifact of type ${JSON.stringify(kind)}, not a container image`);

@@ -255,7 +255,8 @@ test('a disk that is full is one clear error, and what the pull took is free aga
     if (url.endsWith(comingDigest)) return { kind: 'slow', pieceBytes: 50_000, pauseMs: 20 };
     return url.endsWith(bigDigest) ? { kind: 'slow', pieceBytes: 4000, pauseMs: 500 } : undefined;
   };
-  for (const pushed of [await push([1_000_000, 8_000_000]), await push([1_000_000, 2_900_000]), bursts]) {
+  const tooLarge = await push([1_000_000, 8_000_000]);
+  for (const pushed of [tooLarge, await push([1_000_000, 2_900_000]), bursts]) {
     const before = freeBytes();
     await assert.rejects(full.store.pull(pushed.name), (error: Error) => {
       assert.ok(hasCriCode(error, 'RESOURCE_EXHAUSTED'), error.message);
@@ -268,6 +269,12 @@ test('a disk that is full is one clear error, and what the pull took is free aga
     assert.ok(before - freeBytes() < 200_000, `${before - freeBytes()} bytes are still taken`);
     assert.deepEqual([full.leftovers().layers, full.leftovers().ingest], [[], []]);
   }
+  // What cannot fit has not even begun to come.
+  const { digest: largeDigest = '' } = tooLarge.image.layers[1] ?? {};
+  assert.deepEqual(
+    [...proxy.passedBytes.keys()].filter((url) => url.endsWith(largeDigest)),
+    [],
+  );
   const fits = await push([1_000_000]);
   await full.store.pull(fits.name);
 });

@@ -13,10 +13,12 @@ import {
   textField,
   typeFlag,
 } from './tar-header.ts';
-import { decodeSparseList, planSparsePieces, SparseMapText, type SparsePiece } from './tar-sparse.ts';
+import { decodeSparseList, PIECES_LIMIT, planSparsePieces, SparseMapText, type SparsePiece } from './tar-sparse.ts';
 
 const LONG_NAME_LIMIT_BYTES = 64 * 1024;
 const PAX_LIMIT_BYTES = 4 * 1024 * 1024;
+/** They are merged with those of each entry. */
+const GLOBAL_PAX_LIMIT_BYTES = 64 * 1024;
 /** Files up to here that lie whole in one chunk are handed over in one call. */
 const WHOLE_LIMIT_BYTES = 64 * 1024;
 const noPax: ReadonlyMap<string, Buffer> = new Map();
@@ -193,6 +195,7 @@ export class TarReader {
   #sparsePairs(block: Buffer, start: number, count: number, moreAt: number): void {
     for (let i = 0; i < count && block[start + 24 * i + 12] !== 0; i++)
       this.#numbers.push(numberField(block, start + 24 * i, 12), numberField(block, start + 24 * i + 12, 12));
+    if (this.#numbers.length > 2 * PIECES_LIMIT) throw new Error(`its sparse map has more than ${PIECES_LIMIT} pieces`);
     if (block[moreAt] === 1) this.#state = 'sparse header';
     else this.#sparseContents(this.#numbers, this.#entry?.storedBytes ?? 0);
   }
@@ -261,9 +264,19 @@ export class TarReader {
     else {
       const records = decodePaxAfter(bytes, this.#after());
       if (this.#flag === 'x') this.#pax = records;
-      else this.#globalPax = new Map([...this.#globalPax, ...records]);
+      else this.#extendAll(records);
     }
   }
+
+  #extendAll(records: ReadonlyMap<string, Buffer>): void {
+    this.#globalPax = new Map([...this.#globalPax, ...records]);
+    if (sizeOf(this.#globalPax) > GLOBAL_PAX_LIMIT_BYTES)
+      throw new Error(`the global pax headers${this.#after()} have more than ${GLOBAL_PAX_LIMIT_BYTES} bytes together`);
+  }
+}
+
+function sizeOf(records: ReadonlyMap<string, Buffer>): number {
+  return [...records].reduce((total, [key, value]) => total + key.length + value.length, 0);
 }
 
 function decodePaxAfter(bytes: Buffer, after: string): Map<string, Buffer> {

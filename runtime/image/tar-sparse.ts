@@ -5,7 +5,7 @@
 //   pax 1.0   decimal lines at the start of the content, padded to a block
 import type { Buffer } from 'node:buffer';
 
-const PIECES_LIMIT = 1_000_000;
+export const PIECES_LIMIT = 1_000_000;
 
 /** A piece of the file that the archive holds; all else are holes. */
 export interface SparsePiece {

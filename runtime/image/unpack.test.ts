@@ -160,6 +160,9 @@ const refused: readonly (readonly [what: string, entries: readonly TestEntry[], 
   ['a device number out of range', [{ name: 'a', type: 'character', major: 0o100000 }], /device number 32768:0 is out of range/],
   ['too many bytes', [{ name: 'a', content: 'x'.repeat(101) }], /more than 100 bytes/],
   ['too many entries', Array.from({ length: 11 }, (_, i) => ({ name: String(i) })), /more than 10 entries/],
+  ['too many entries that it only implies', [{ name: 'a/'.repeat(11) }], /more than 10 entries/],
+  ['too long paths', [{ name: `${'n'.repeat(250)}/a/b/c/d` }], /directories and links have more than 1000 bytes/],
+  ['too long links', [{ name: 'a', type: 'symlink', linkName: 'n'.repeat(1000) }], /directories and links have more than 1000 bytes/],
   ['a name of more than 255 bytes', [{ name: 'n'.repeat(256) }], /ENAMETOOLONG/],
 ];
 
@@ -167,7 +170,7 @@ for (const [what, entries, sentence] of refused) {
   test(`unpacking refuses ${what}`, () => {
     const dir = freshDir();
     assert.match(
-      refusal(() => unpack(entries, dir, { bytes: 100, entries: 10 })),
+      refusal(() => unpack(entries, dir, { bytes: 100, entries: 10, pathBytes: 1000 })),
       sentence,
     );
     assert.deepEqual(fs.readdirSync(path.dirname(dir)), ['layer']);

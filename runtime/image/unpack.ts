@@ -3,7 +3,7 @@
 // once where the filesystem refuses those.
 import fs from 'node:fs';
 import { hasCode } from '../linux/errno.ts';
-import { makeFile, setFileTimes, setTimes } from '../linux/file-maker.ts';
+import { type FileTimes, makeFile, setFileTimes, setTimes } from '../linux/file-maker.ts';
 import { encodeDevice, makeNode, S_IFBLK, S_IFCHR, S_IFIFO } from '../linux/mknod.ts';
 import { setXattr } from '../linux/xattr.ts';
 import type { LowerLink } from './complete-layer.ts';
@@ -13,10 +13,13 @@ import type { TarSink } from './tar-reader.ts';
 
 export interface UnpackLimits {
   readonly bytes: number;
+  /** Directories that the archive only implies included. */
   readonly entries: number;
+  /** Of the paths of directories and links, all together: they are kept in memory while the archive is read. */
+  readonly pathBytes: number;
 }
 
-export const defaultUnpackLimits: UnpackLimits = { bytes: 64 * 2 ** 30, entries: 4_000_000 };
+export const defaultUnpackLimits: UnpackLimits = { bytes: 64 * 2 ** 30, entries: 4_000_000, pathBytes: 256 * 2 ** 20 };
 
 /** overlay: record whiteouts for overlayfs. apply: carry them out on what is in the directory already. refuse: archives that are no layers. */
 export type Whiteouts = 'overlay' | 'apply' | 'refuse';
@@ -49,14 +52,16 @@ export function createUnpacker(
 ): Unpacker {
   const { whiteouts, limits = defaultUnpackLimits, tree = createLayerTree(), keepOwners = true } = options;
   const rootBytes = Buffer.from(`${root}/`);
-  const made = new Set<string>();
+  /** What this archive has made in a directory that had content before; in one that was empty, that is all that there is. */
+  const made = whiteouts === 'apply' ? new Set<string>() : undefined;
   const whitedOut = new Set<string>();
   // The root is there before the archive says anything of it.
   const implied = new Set<string>(['']);
   /** Path to what it is a link to. */
   const lowerLinks = new Map<string, string>();
-  const times = new Map<string, TarEntry>();
+  const times = new Map<string, FileTimes>();
   let entries = 0;
+  let pathBytes = 0;
   let bytes = 0;
   let inodes = 0;
   let file: { fd: number; entry: TarEntry; path: string } | undefined;
@@ -66,7 +71,27 @@ export function createUnpacker(
   const at = (path: string): Buffer => Buffer.concat([rootBytes, Buffer.from(path, 'latin1')]);
   const quote = (path: string): string => JSON.stringify(Buffer.from(path, 'latin1').toString());
 
+  function countEntry(): void {
+    if (++entries > limits.entries) throw new Error(`the archive has more than ${limits.entries} entries`);
+  }
+
+  function countPath(length: number): void {
+    pathBytes += length;
+    if (pathBytes > limits.pathBytes)
+      throw new Error(`the paths of the archive's directories and links have more than ${limits.pathBytes} bytes`);
+  }
+
+  function note(path: string): void {
+    if (made === undefined) return;
+    countPath(path.length);
+    made.add(path);
+  }
+
+  const isMade = (path: string): boolean => made?.has(path) ?? (lowerLinks.has(path) || (exists(path) && !whitedOut.has(path)));
+
   function makeImplied(path: string): void {
+    countEntry();
+    countPath(path.length);
     const opaque = whitedOut.has(path);
     if (opaque) remove(path);
     try {
@@ -78,7 +103,7 @@ export function createUnpacker(
     if (opaque) makeOpaque(path);
     inodes++;
     implied.add(path);
-    made.add(path);
+    note(path);
   }
 
   function remove(path: string): void {
@@ -100,7 +125,7 @@ export function createUnpacker(
       remove(path);
       make(at(path));
     }
-    made.add(path);
+    note(path);
     lowerLinks.delete(path);
     inodes++;
   }
@@ -129,18 +154,20 @@ export function createUnpacker(
     if (keepOwners) fs.lchownSync(target, entry.uid, entry.gid);
     if (entry.type !== 'symlink') fs.chmodSync(target, entry.mode);
     setXattrs(target, entry);
-    if (entry.type === 'directory') times.set(path, entry);
+    const { mtimeSeconds, mtimeNanoseconds } = entry;
+    if (entry.type === 'directory') times.set(path, { mtimeSeconds, mtimeNanoseconds });
     else setTimes(target, entry);
   }
 
   function makeDirectory(path: string, entry: TarEntry): void {
     if (!tree.directories.has(path)) {
+      countPath(path.length);
       const opaque = whitedOut.has(path);
       place(path, (target) => fs.mkdirSync(target, 0o755));
       tree.directories.add(path);
       if (opaque) makeOpaque(path);
     }
-    made.add(path);
+    note(path);
     implied.delete(path);
     setAttributes(path, entry);
   }
@@ -159,14 +186,19 @@ export function createUnpacker(
       // With `apply` the layers below are in the directory already.
       if (whiteouts !== 'overlay') throw absent();
       if (exists(path)) remove(path);
+      countPath(path.length + source.length);
       lowerLinks.set(path, lowerLinks.get(source) ?? source);
-      made.add(path);
       return;
     }
     place(path, (to) => fs.linkSync(at(source), to));
     inodes--;
     const link = tree.links.get(source);
-    if (link !== undefined) tree.links.set(path, link);
+    if (link !== undefined) rememberLink(path, link);
+  }
+
+  function rememberLink(path: string, target: string): void {
+    countPath(path.length + target.length);
+    tree.links.set(path, target);
   }
 
   const exists = (path: string): boolean => fs.lstatSync(at(path), { throwIfNoEntry: false }) !== undefined;
@@ -176,7 +208,7 @@ export function createUnpacker(
     else {
       for (const name of fs.readdirSync(at(path === '' ? '.' : path), 'latin1')) {
         const child = joinPath(path, name);
-        if (!made.has(child)) remove(child);
+        if (!isMade(child)) remove(child);
       }
     }
   }
@@ -192,7 +224,7 @@ export function createUnpacker(
     if (hidden === '' || hidden === '.' || hidden === '..') throw new Error('it is not a valid whiteout');
     const path = joinPath(parent, hidden);
     // A whiteout speaks of the layers below only: what this layer has made stays, a directory without what lies below it.
-    if (made.has(path)) {
+    if (isMade(path)) {
       if (tree.directories.has(path)) makeOpaque(path);
       return;
     }
@@ -257,7 +289,7 @@ export function createUnpacker(
 
   return {
     entry(entry, whole) {
-      if (++entries > limits.entries) throw new Error(`the archive has more than ${limits.entries} entries`);
+      countEntry();
       bytes += entry.storedBytes;
       if (bytes > limits.bytes) throw new Error(`the archive unpacks to more than ${limits.bytes} bytes`);
       const found = locate(entry.name);
@@ -278,7 +310,7 @@ export function createUnpacker(
       else if (entry.type === 'symlink') {
         if (entry.linkName === '') throw new Error('it is a symbolic link to nothing');
         place(path, (target) => fs.symlinkSync(Buffer.from(entry.linkName, 'latin1'), target));
-        tree.links.set(path, entry.linkName);
+        rememberLink(path, entry.linkName);
         setAttributes(path, entry);
       } else makeSpecial(path, entry);
     },

@@ -105,18 +105,18 @@ export function makeFile(path: Buffer, content: Buffer, attributes: FileAttribut
   if (written < content.length) throw new SyscallError('pwrite64', [path.toString(), `${content.length} bytes`], ENOSPC);
 }
 
-function putTimes(words: BigInt64Array, at: number, { mtimeSeconds, mtimeNanoseconds }: Times): void {
+function putTimes(words: BigInt64Array, at: number, { mtimeSeconds, mtimeNanoseconds }: FileTimes): void {
   // Access times begin as the modification time.
   words[at] = words[at + 2] = BigInt(mtimeSeconds);
   words[at + 1] = words[at + 3] = BigInt(mtimeNanoseconds);
 }
 
-type Times = Pick<FileAttributes, 'mtimeSeconds' | 'mtimeNanoseconds'>;
+export type FileTimes = Pick<FileAttributes, 'mtimeSeconds' | 'mtimeNanoseconds'>;
 
 let timesMemory: Memory | undefined;
 let timesWords: BigInt64Array | undefined;
 
-function place(times: Times): Memory {
+function place(times: FileTimes): Memory {
   timesMemory ??= mapAnonymous(4096 + PATH_LIMIT_BYTES);
   timesWords ??= new BigInt64Array(timesMemory.buffer.buffer, timesMemory.buffer.byteOffset, 4);
   putTimes(timesWords, 0, times);
@@ -124,7 +124,7 @@ function place(times: Times): Memory {
 }
 
 /** utimensat(2), links not followed; exact to the nanosecond, which a number of seconds is not. */
-export function setTimes(path: Buffer, times: Times): void {
+export function setTimes(path: Buffer, times: FileTimes): void {
   if (path.length >= PATH_LIMIT_BYTES || path.includes(0)) throw new Error(`the path ${JSON.stringify(path.toString())} is not one`);
   const { address, buffer } = place(times);
   path.copy(buffer, 4096);
@@ -134,6 +134,6 @@ export function setTimes(path: Buffer, times: Times): void {
 }
 
 /** The same for an open file. */
-export function setFileTimes(fd: number, times: Times): void {
+export function setFileTimes(fd: number, times: FileTimes): void {
   syscall('utimensat', fd, 0, place(times).address, 0);
 }
