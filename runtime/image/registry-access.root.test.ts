@@ -181,7 +181,7 @@ test('a token server gives tokens to who may have them, one for each right', opt
   await assert.rejects(home.store.pull(name), { status: 401, message: /answers 401 .*give credentials/ });
   await assert.rejects(home.store.pull(name, { auth: { username: 'eve', password: 'x' } }), {
     status: 401,
-    message: /its token server 127\.0\.0\.1:\d+ answers 401/,
+    message: /the token server 127\.0\.0\.1:\d+ answers 401/,
   });
   await roundTrip(registry, USER);
   assert.ok(registry.scopes.includes('anna repository:team/app:pull'), registry.scopes.join('\n'));

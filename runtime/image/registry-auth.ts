@@ -58,8 +58,10 @@ export async function authorize(challenges: readonly Challenge[], options: Autho
   if (bearer !== undefined) return `Bearer ${auth.registryToken || (await fetchToken(bearer.parameters, credentials, options))}`;
   const offersBasic = challenges.some(({ scheme }) => scheme === 'basic');
   if (offersBasic && credentials !== undefined) return basic(credentials);
-  if (offersBasic) throw new RegistryError(`it asks for a user name and a password; ${adviceFor(401, options.purpose)}`, { status: 401 });
-  throw new RegistryError('it refuses access and names no way to get it', { status: 401 });
+  const { host: name } = new URL(options.host.base);
+  if (offersBasic)
+    throw new RegistryError(`${name} asks for a user name and a password; ${adviceFor(401, options.purpose)}`, { status: 401 });
+  throw new RegistryError(`${name} refuses access and names no way to get it`, { status: 401 });
 }
 
 /**
@@ -68,13 +70,18 @@ export async function authorize(challenges: readonly Challenge[], options: Autho
  */
 function tokenServer(realm: string, base: string, hasSecrets: boolean): URL {
   if (!URL.canParse(realm) || !/^https?:/.test(realm))
-    throw new RegistryError(`it names the token server ${JSON.stringify(realm)}, which is not a URL`, { transient: false });
+    throw new RegistryError(`${new URL(base).host} names the token server ${JSON.stringify(realm)}, which is not a URL`, {
+      transient: false,
+    });
   const url = new URL(realm);
   const isChosen = base.startsWith('http:') && !isPlainHttp(new URL(base).host);
   if (hasSecrets && url.protocol === 'http:' && !isChosen && !isPlainHttp(url.host))
-    throw new RegistryError(`its token server ${url.host} is to be asked without TLS, and the credentials are not told to it so`, {
-      transient: false,
-    });
+    throw new RegistryError(
+      `the token server ${url.host} of ${new URL(base).host} is to be asked without TLS, and the credentials are not told to it so`,
+      {
+        transient: false,
+      },
+    );
   return url;
 }
 
@@ -108,7 +115,7 @@ async function fetchToken(
   });
   const body = await readBody(answer, TOKEN_LIMIT_BYTES);
   if (answer.status !== 200) {
-    throw new RegistryError(`its token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status, purpose)}`, {
+    throw new RegistryError(`the token server ${url.host} answers ${answer.status}; ${adviceFor(answer.status, purpose)}`, {
       status: answer.status,
       retryAfterMs: parseRetryAfter(answer.headers['retry-after'], Date.now()),
     });
@@ -122,6 +129,6 @@ async function fetchToken(
   }
   // It becomes a header.
   if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token))
-    throw new RegistryError(`its token server ${url.host} gives no token`, { status: answer.status });
+    throw new RegistryError(`the token server ${url.host} gives no token`, { status: answer.status });
   return token;
 }

@@ -6,7 +6,7 @@ import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
 import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
-import { discard, type HttpAnswer, type HttpRequest, readBody, request } from './registry-http.ts';
+import { discard, type HttpAnswer, type HttpRequest, isUnreachable, readBody, request } from './registry-http.ts';
 import type { PullAuth } from './store.ts';
 
 /** Attempts without any progress between them. */
@@ -123,7 +123,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
     const { status, url } = answer;
     const reason = message === '' ? '' : ` ${message}`;
     const retryAfterMs = parseRetryAfter(answer.headers['retry-after'], Date.now());
-    if (status === 400 && /HTTPS server/i.test(body))
+    if (status === 400 && /HTTPS (server|port)/i.test(body))
       return new RegistryError(`${url.host} speaks TLS and was asked without; write server = "https://${url.host}" in its hosts.toml`, {
         status,
       });
@@ -167,7 +167,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
             attempts = 1;
           }
           // Nothing listens, or there is no such name, and never did: the caller's own back-off is the better place to wait.
-          const isHopeless = !answered && error instanceof RegistryError && isUnreachable(error.cause);
+          const isHopeless = !answered && error instanceof RegistryError && isUnreachable(error);
           if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || isHopeless) throw error;
           const ownMs = (options.retryDelayMs ?? RETRY_DELAY_MS) * 2 ** (attempts - 1) * (0.75 + Math.random() / 2);
           if ((error.retryAfterMs ?? 0) > RETRY_AFTER_LIMIT_MS) throw error;
@@ -177,10 +177,6 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
     },
   };
   return client;
-}
-
-function isUnreachable(cause: unknown): boolean {
-  return cause instanceof Error && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH/.test((cause as NodeJS.ErrnoException).code ?? '');
 }
 
 /** Credentials that name their server are told to no other one. The registry itself goes by its name too: docker.io has several. */

@@ -34,7 +34,15 @@ export function parseErrorBody(body: string): { code: string; message: string } 
   try {
     const { errors } = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[] };
     const first = errors?.[0];
-    const text = (value: unknown) => (typeof value === 'string' ? value.slice(0, 200) : '');
+    // It goes into sentences on terminals: a line of its own words, and nothing else.
+    const text = (value: unknown) =>
+      typeof value === 'string'
+        ? value
+            .slice(0, 200)
+            .replace(/\p{Cc}+/gu, ' ')
+            .trim()
+            .replace(/\.$/, '')
+        : '';
     return { code: text(first?.code), message: text(first?.message) };
   } catch {
     return { code: '', message: '' };

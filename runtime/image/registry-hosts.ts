@@ -5,6 +5,7 @@ import path from 'node:path';
 import { parse } from 'smol-toml';
 import { hasCode } from '../linux/errno.ts';
 import { isPlainHttp } from './registry-http.ts';
+import { trustFor } from './registry-tls.ts';
 
 export type Capability = 'pull' | 'resolve' | 'push';
 
@@ -164,7 +165,7 @@ function tableOf(value: unknown, file: string, where: string): Record<string, un
  */
 export async function findHosts(configDirs: string | undefined, domain: string): Promise<readonly RegistryHost[]> {
   const bases = (configDirs ?? '').split(':').filter((base) => base !== '');
-  for (const directory of planHostDirectories(domain).flatMap((name) => bases.map((base) => path.join(base, name)))) {
+  for (const directory of bases.flatMap((base) => planHostDirectories(domain).map((name) => path.join(base, name)))) {
     const file = path.join(directory, 'hosts.toml');
     const text = await ifThere(fs.promises.readFile(file, 'utf8'));
     if (text !== undefined) return Promise.all(parseHosts(text, file, domain).map((entry) => resolveHost(entry, directory, domain)));
@@ -189,26 +190,39 @@ export function planCertificates(names: readonly string[], directory: string, do
 }
 
 async function resolveHost(entry: HostEntry, directory: string, domain: string): Promise<RegistryHost> {
-  const read = (name: string) => fs.promises.readFile(path.resolve(directory, name), 'utf8');
+  const read = async (name: string) => {
+    const file = path.resolve(directory, name);
+    const pem = await fs.promises.readFile(file, 'utf8');
+    // OpenSSL takes a file of CAs without any as it takes one with some.
+    if (!pem.includes('-----BEGIN ')) throw new Error(`${file} has no certificate or key in it (PEM)`);
+    return pem;
+  };
   const { base, capabilities, headers, skipVerify, ca, client, connectTimeoutMs } = entry;
   const plain = base.startsWith('http:');
+  const isUsual = plain || (!skipVerify && ca.length === 0 && client.length === 0);
+  const tls = isUsual
+    ? undefined
+    : {
+        skipVerify,
+        ...(ca.length > 0 && { ca: await Promise.all(ca.map(read)) }),
+        ...(client.length > 0 && {
+          certs: await Promise.all(client.map(([cert]) => read(cert))),
+          keys: await Promise.all(client.map(([cert, key]) => read(key ?? cert))),
+        }),
+      };
+  try {
+    await trustFor(tls);
+  } catch (error) {
+    const { reason } = error as { reason?: unknown };
+    throw new Error(`the certificates of ${directory} cannot be used: ${String(reason ?? error)}`);
+  }
   return {
     base,
     capabilities,
     headers,
     connectTimeoutMs,
     namespace: new URL(base).host === new URL(originOf(domain)).host ? undefined : domain,
-    tls:
-      plain || (!skipVerify && ca.length === 0 && client.length === 0)
-        ? undefined
-        : {
-            skipVerify,
-            ...(ca.length > 0 && { ca: await Promise.all(ca.map(read)) }),
-            ...(client.length > 0 && {
-              certs: await Promise.all(client.map(([cert]) => read(cert))),
-              keys: await Promise.all(client.map(([cert, key]) => read(key ?? cert))),
-            }),
-          },
+    tls,
   };
 }
 

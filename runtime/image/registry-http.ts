@@ -62,19 +62,23 @@ const words: Readonly<Record<string, string>> = {
   ENETUNREACH: 'network unreachable',
   EHOSTUNREACH: 'host unreachable',
   ETIMEDOUT: 'connection timed out',
-  EPROTO: 'it does not speak TLS',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'it does not speak TLS',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it does not speak TLS',
   DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed; name its CA as ca in hosts.toml',
   SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is from a CA that is not trusted here; name that as ca in hosts.toml',
   CERT_HAS_EXPIRED: 'its certificate has expired',
-  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name',
 };
 
 /** One side does not take the other's certificate: that stays so. */
 function isTlsRefusal(error: unknown): boolean {
-  return /^(CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_|ERR_TLS_|ERR_SSL_)/.test((error as NodeJS.ErrnoException).code ?? '');
+  return /^(CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_|ERR_TLS_|ERR_SSL_|EPROTO$)/.test((error as NodeJS.ErrnoException).code ?? '');
+}
+
+const NO_TLS = 'it does not speak TLS; if that shall be so, write server = "http://…" in its hosts.toml';
+
+/** What OpenSSL says: as a property, or in the middle of its own line, "…:SSL routines:<function>:<reason>:…". */
+function tlsProblem({ code, message, ...more }: NodeJS.ErrnoException & { reason?: unknown }): string | undefined {
+  if (code?.startsWith('ERR_SSL_') && typeof more.reason === 'string') return more.reason;
+  return code === 'EPROTO' ? (/:SSL routines:[^:]*:([^:]+):/.exec(message)?.[1] ?? message) : undefined;
 }
 
 /** "ECONNREFUSED" and the like in words. */
@@ -86,16 +90,30 @@ export function describeFailure(error: unknown): string {
   // Which of these it says depends on the version of TLS.
   if (/ALERT_(BAD_CERTIFICATE|CERTIFICATE_REQUIRED|CERTIFICATE_UNKNOWN)$/.test(code ?? ''))
     return 'it wants a client certificate that it trusts; name one as client in hosts.toml';
-  const { reason } = error as { reason?: unknown };
-  if (code?.startsWith('ERR_SSL_') && typeof reason === 'string') return words[code] ?? reason;
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const names = (error as { cert?: { subjectaltname?: string } }).cert?.subjectaltname?.replace(/\b(DNS|IP Address):/g, '');
+    return `its certificate is for ${names ?? 'another name'}`;
+  }
+  const problem = tlsProblem(error as NodeJS.ErrnoException);
+  if (problem !== undefined) return /wrong version|too long/.test(problem) ? NO_TLS : problem;
+  if (code?.startsWith('HPE_')) return 'it does not speak HTTP';
   return words[code ?? ''] ?? (cause instanceof Error ? `${message}: ${describeFailure(cause)}` : message);
+}
+
+const NO_CONNECTION = 'ERR_NO_CONNECTION';
+
+/** Nothing listens, or there is no such name or no way there: asking again at once does not help. */
+export function isUnreachable({ cause }: RegistryError): boolean {
+  const { code = '' } = (cause ?? {}) as NodeJS.ErrnoException;
+  return [NO_CONNECTION, 'ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'ENETUNREACH', 'EHOSTUNREACH', 'ETIMEDOUT'].includes(code);
 }
 
 async function send(url: URL, options: HttpRequest): Promise<HttpAnswer> {
   const { method = 'GET', body, signal, connectTimeoutMs = CONNECT_TIMEOUT_MS, answerTimeoutMs = ANSWER_TIMEOUT_MS } = options;
   const late = new AbortController();
-  const after = (ms: number, what: string) => setTimeout(() => late.abort(new Error(`${what} for ${Math.ceil(ms / 1000)} s`)), ms);
-  let timer = after(connectTimeoutMs, 'no connection');
+  const after = (ms: number, what: string, code?: string) =>
+    setTimeout(() => late.abort(Object.assign(new Error(`${what} for ${Math.ceil(ms / 1000)} s`), { code })), ms);
+  let timer = after(connectTimeoutMs, 'no connection', NO_CONNECTION);
   const stop = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
   try {
     const headers = { 'user-agent': 'tskubelet', ...lengthOf(body), ...options.headers };

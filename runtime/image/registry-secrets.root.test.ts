@@ -117,7 +117,7 @@ for (const [what, host] of [
       void answer.writeHead(401, { 'www-authenticate': 'Bearer realm="http://tokens.invalid/token"' }).end();
     await listen(host === secure ? 443 : 80, onRequest);
     const repository = openRepository(reference, { auth, hosts: [host], retryDelayMs: 1 });
-    await assert.rejects(repository.blob({ ...descriptor }), /its token server tokens\.invalid is to be asked without TLS/);
+    await assert.rejects(repository.blob({ ...descriptor }), /the token server tokens\.invalid of .* is to be asked without TLS/);
   });
 
 for (const [serverAddress, isTold] of [
@@ -133,6 +133,6 @@ for (const [serverAddress, isTold] of [
     });
     const pulled = openRepository(reference, { auth: { ...auth, serverAddress }, retryDelayMs: 1 }).blob({ ...descriptor });
     if (isTold) assert.deepEqual(await pulled, blob);
-    else await assert.rejects(pulled, /it asks for a user name and a password/);
+    else await assert.rejects(pulled, /asks for a user name and a password/);
     assert.equal(told.length, isTold ? 1 : 0);
   });

@@ -5,7 +5,7 @@ import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, RegistryError } from './registry-error.ts';
 import type { RegistryHost } from './registry-hosts.ts';
-import { type HttpAnswer, type HttpRequest, type RequestStream, readBody, request } from './registry-http.ts';
+import { type HttpAnswer, type HttpRequest, isUnreachable, type RequestStream, readBody, request } from './registry-http.ts';
 import type { PullAuth } from './store.ts';
 
 const ATTEMPTS = 4;
@@ -81,7 +81,7 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
         return await attempt(attempts);
       } catch (error) {
         signal?.throwIfAborted();
-        if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || !mayRecover(error)) throw error;
+        if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || isUnreachable(error)) throw error;
         const { promise, resolve } = Promise.withResolvers<void>();
         const timer = setTimeout(resolve, retryDelayMs * 2 ** (attempts - 1));
         signal?.addEventListener('abort', () => resolve(), { once: true });
@@ -187,9 +187,4 @@ function piece(content: UploadContent, start: number, length: number, sent: ((by
       return stream;
     },
   };
-}
-
-/** Nothing listens, or there is no such name: asking again at once does not help. */
-function mayRecover({ cause }: RegistryError): boolean {
-  return !(cause instanceof Error && /ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH/.test((cause as NodeJS.ErrnoException).code ?? ''));
 }
