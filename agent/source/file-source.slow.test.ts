@@ -19,11 +19,20 @@ interface Opened extends AsyncDisposable {
   readonly updates: SourceUpdate[];
   readonly lines: string[];
   readonly source: PodSource;
+  /** In one step. */
   write(name: string, text: string): Promise<void>;
+  /** In place: empty for a moment. */
+  overwrite(name: string, text: string): Promise<void>;
   /** Waits for "name@file …" of all pods, sorted. */
-  expectPods(expected: string, withinMs?: number): Promise<void>;
+  expectPods(expected: string): Promise<void>;
   expectProblem(pattern: RegExp): Promise<void>;
 }
+
+/** Sooner than the next re-scan, which comes after 20 s: what is found by then was told by inotify. */
+const WITHIN_MS = 15_000;
+/** Half of what a file may be gone or half written before it counts (200 ms), and the same of a directory (2 s). */
+const SOON_MS = 100;
+const DIRECTORY_SOON_MS = 1000;
 
 let count = 0;
 
@@ -47,8 +56,8 @@ async function open(
     ...options,
   });
   const state = () => summarise(updates.at(-1));
-  const poll = async (isDone: () => boolean, withinMs: number, wanted: string) => {
-    const deadline = performance.now() + withinMs;
+  const poll = async (isDone: () => boolean, wanted: string) => {
+    const deadline = performance.now() + WITHIN_MS;
     while (!isDone()) {
       assert.ok(
         performance.now() < deadline,
@@ -62,10 +71,15 @@ async function open(
     updates,
     lines,
     source,
-    write: (name, text) => fs.writeFile(path.join(directory, name), text),
-    expectPods: (expected, withinMs = 5000) => poll(() => state() === expected, withinMs, expected),
+    write: async (name, text) => {
+      const unseen = path.join(temporary, `unseen-${count++}`);
+      await fs.writeFile(unseen, text);
+      await fs.rename(unseen, path.join(directory, name));
+    },
+    overwrite: (name, text) => fs.writeFile(path.join(directory, name), text),
+    expectPods: (expected) => poll(() => state() === expected, expected),
     expectProblem: (pattern) =>
-      poll(() => updates.at(-1)?.problems.some((problem) => pattern.test(renderProblem(problem))) ?? false, 5000, String(pattern)),
+      poll(() => updates.at(-1)?.problems.some((problem) => pattern.test(renderProblem(problem))) ?? false, String(pattern)),
     [Symbol.asyncDispose]: () => source.close(),
   };
 }
@@ -92,14 +106,16 @@ test('the first update holds all that is there when openFileSource returns, also
   assert.equal(summarise(some.updates[0]), 'a:i@a.yaml b:i@a.yaml c:i@c.json d:i@d.yml');
 });
 
-test('a file that is dropped in, changed and removed is seen well within a second each time', async () => {
+test('a file that is dropped in, changed and removed is seen each time, long before the next re-scan', async () => {
   await using opened = await open();
-  await opened.write('a.yaml', pod('a'));
-  await opened.expectPods('a:i@a.yaml', 900);
-  await opened.write('a.yaml', pod('a', 'j'));
-  await opened.expectPods('a:j@a.yaml', 900);
+  await opened.overwrite('a.yaml', pod('a'));
+  await opened.expectPods('a:i@a.yaml');
+  await opened.overwrite('a.yaml', pod('a', 'j'));
+  await opened.expectPods('a:j@a.yaml');
+  await opened.write('a.yaml', pod('a', 'k'));
+  await opened.expectPods('a:k@a.yaml');
   await fs.rm(path.join(opened.directory, 'a.yaml'));
-  await opened.expectPods('', 900);
+  await opened.expectPods('');
 });
 
 test('touching a file, or changing only its comments, is no update', async () => {
@@ -160,14 +176,20 @@ test('a file that breaks keeps its pods running, says so once, and is used again
 test('a file that is written in pieces is not taken before it is whole', async () => {
   await using opened = await open(async (directory) => fs.writeFile(path.join(directory, 'a.yaml'), [pod('a'), pod('b')].join('---\n')));
   const text = [pod('a', 'j'), pod('b', 'j')].join('---\n');
+  let last = performance.now();
+  let longestMs = 0;
   const handle = await fs.open(path.join(opened.directory, 'a.yaml'), 'w');
   for (let at = 0; at < text.length; at += 20) {
     await handle.write(text.slice(at, at + 20));
     await new Promise((resolve) => setTimeout(resolve, 15));
+    longestMs = Math.max(longestMs, performance.now() - last);
+    last = performance.now();
   }
   await handle.close();
   await opened.expectPods('a:j@a.yaml b:j@a.yaml');
-  assert.equal(opened.updates.length, 2, 'nothing between the old and the new content');
+  assert.ok(opened.updates.every(({ pods }) => pods.length === 2));
+  // A writer that a busy machine holds up may be told that its file is half done.
+  if (longestMs < SOON_MS) assert.equal(opened.updates.length, 2, 'nothing between the old and the new content');
 });
 
 test('a file that is emptied keeps its pods; one that was never more than empty is only mentioned', async () => {
@@ -187,11 +209,13 @@ test('a file that is renamed into place is seen, and so is one that an editor re
   await fs.rename(path.join(opened.directory, 'a.yaml.tmp'), path.join(opened.directory, 'a.yaml'));
   await opened.expectPods('a:j@a.yaml');
   // As vim: the old one aside, a new one in its place.
+  const asideMs = performance.now();
   await fs.rename(path.join(opened.directory, 'a.yaml'), path.join(opened.directory, 'a.yaml~'));
   await new Promise((resolve) => setTimeout(resolve, 40));
   await opened.write('a.yaml', pod('a', 'k'));
+  const isSoon = performance.now() - asideMs < SOON_MS;
   await opened.expectPods('a:k@a.yaml');
-  assert.ok(opened.updates.every(({ pods }) => pods.length === 1));
+  if (isSoon) assert.ok(opened.updates.every(({ pods }) => pods.length === 1));
 });
 
 test('a pod whose file is renamed moves with it, without a word of a clash', async () => {
@@ -260,14 +284,16 @@ test('a directory that is not there yet is waited for', async () => {
 
 test('a directory that is replaced loses no pod; one that stays away ends its pods', async () => {
   await using opened = await open(async (directory) => fs.writeFile(path.join(directory, 'a.yaml'), pod('a')));
+  const goneMs = performance.now();
   await fs.rename(opened.directory, `${opened.directory}.old`);
   await opened.expectProblem(/it is gone, and waited for/);
   await fs.mkdir(opened.directory);
   await opened.write('a.yaml', pod('a', 'j'));
+  const isSoon = performance.now() - goneMs < DIRECTORY_SOON_MS;
   await opened.expectPods('a:j@a.yaml');
-  assert.ok(opened.updates.every(({ pods }) => pods.length === 1));
+  if (isSoon) assert.ok(opened.updates.every(({ pods }) => pods.length === 1));
   await opened.write('a.yaml', pod('a', 'k'));
-  await opened.expectPods('a:k@a.yaml', 900);
+  await opened.expectPods('a:k@a.yaml');
   await fs.rename(opened.directory, `${opened.directory}.gone`);
   await opened.expectPods('');
 });
@@ -304,11 +330,8 @@ test('a file that is broken when the agent starts again still has the pods that 
 test('fifty files at once are fifty pods, and none when they are removed', async () => {
   await using opened = await open();
   await Promise.all(Array.from({ length: 50 }, (_, index) => opened.write(`${index}.yaml`, pod(`p${index}`))));
-  const deadline = performance.now() + 5000;
-  while (opened.updates.at(-1)?.pods.length !== 50) {
-    assert.ok(performance.now() < deadline, `${opened.updates.at(-1)?.pods.length} pods`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  const fifty = Array.from({ length: 50 }, (_, index) => `p${index}:i@${index}.yaml`);
+  await opened.expectPods(fifty.sort().join(' '));
   await Promise.all(Array.from({ length: 50 }, (_, index) => fs.rm(path.join(opened.directory, `${index}.yaml`))));
   await opened.expectPods('');
 });
