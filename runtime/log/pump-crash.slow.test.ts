@@ -33,7 +33,8 @@ function generations(logPath: string): string[] {
 }
 
 test(`${KILLS} kills between any two steps lose, double and damage none of ${3 * LINES_PER_STREAM} lines`, {
-  timeout: 180_000,
+  // Each kill is a start of Node.
+  timeout: 600_000,
 }, async (t) => {
   const rig = makeRig();
   const writers: ChildProcess[] = [];
