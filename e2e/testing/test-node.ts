@@ -216,8 +216,13 @@ export class TestNode {
 }
 
 function walk(directory: string): string[] {
-  if (!fs.existsSync(directory)) return [];
-  const children = fs.readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  let children: fs.Dirent[];
+  try {
+    children = fs.readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  } catch {
+    // Gone, perhaps since its parent was read: the daemon removes cgroups at any time.
+    return [];
+  }
   return [...children.flatMap(({ name }) => walk(path.join(directory, name))), directory];
 }
 

@@ -68,8 +68,13 @@ function mounts({ directories = [] }: LeakScope): string[] {
 
 function cgroups({ cgroups: roots = [] }: LeakScope): string[] {
   const below = (directory: string): string[] => {
-    if (!fs.existsSync(directory)) return [];
-    const children = fs.readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    let children: fs.Dirent[];
+    try {
+      children = fs.readdirSync(directory, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    } catch {
+      // Gone, perhaps since its parent was read.
+      return [];
+    }
     return [`cgroup ${directory}`, ...children.flatMap((child) => below(path.join(directory, child.name)))];
   };
   return roots.flatMap(below);
