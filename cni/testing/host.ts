@@ -92,7 +92,7 @@ export function temporaryDirectory(): string {
 export async function poll<T>(
   what: string,
   probe: () => T | undefined | false | Promise<T | undefined | false>,
-  timeoutMs = 5000,
+  timeoutMs = 20_000,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let seen: unknown;
