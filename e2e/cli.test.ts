@@ -285,6 +285,7 @@ test('without --stop-pods-on-exit pods run on, their logs can be read, and the n
   await node.start('node', { flags: ['--log-format', 'json'] });
   const running = async () => JSON.parse((await node.tskubelet(['get', 'pods', 'web', '-o', 'json'])).stdout).status.containerStatuses[0];
   const before = await poll('the pod to run', async () => ((await running()).state.running ? running() : undefined), 60_000);
+  await poll('its first word', async () => (await node.tskubelet(['logs', 'web'])).stdout === 'up\n');
   node.log = '';
   assert.equal(await node.stop('SIGTERM'), 0);
   const last = JSON.parse(node.log.trimEnd().split('\n').at(-1) ?? '') as { msg: string; time: string; level: string };

@@ -33,6 +33,8 @@ export function run(command: string, args: readonly string[], options: CommandOp
       const stdout = Buffer.concat(out).toString();
       resolve({ code: code ?? 128 + (signal === 'SIGKILL' ? 9 : 15), stdout, stderr: Buffer.concat(err).toString() });
     });
+    // It may end without reading its input.
+    child.stdin.on('error', () => undefined);
     child.stdin.end(input);
   });
 }

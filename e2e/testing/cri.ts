@@ -97,12 +97,12 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** The lines of a CRI log file as written. */
+/** The lines of a CRI log file as written; one that is just being written is not there yet. */
 export function readLog(file: string): LogLine[] {
   return fs
     .readFileSync(file, 'utf8')
     .split('\n')
-    .filter((line) => line !== '')
+    .slice(0, -1)
     .map((line) => {
       const match = /^(\S+) (stdout|stderr) (\S+) (.*)$/s.exec(line);
       if (match === null) throw new Error(`no CRI log line: ${line}`);

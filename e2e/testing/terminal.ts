@@ -6,7 +6,7 @@ export interface OnTerminal {
   /** Everything on the screen so far. */
   seen(): string;
   type(text: string): void;
-  /** Its exit code; 128 + n for a signal. */
+  /** Its exit code, after its last byte; 128 + n for a signal. */
   readonly ended: Promise<number>;
 }
 
@@ -22,6 +22,6 @@ export function onTerminal(
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk;
   });
-  const ended = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? -1)));
+  const ended = new Promise<number>((resolve) => child.once('close', (code) => resolve(code ?? -1)));
   return { child, seen: () => output, type: (text) => child.stdin.write(text), ended };
 }
