@@ -48,7 +48,9 @@ test(`${KILLS} kills between any two steps lose, double and damage none of ${3 *
     writers.push(startWriter(b.stdout, 'b-out', LINES_PER_STREAM, 4096));
     const counts = writers.map((writer) => text(writer.stdout!));
     const found = new Map<string, number>();
-    for (let kill = 0; kill < KILLS; kill++) {
+    // The kills must hit what they are for; where they fall is chance.
+    const wanted = ['redo from staging', 'redo from journal', 'committed'];
+    for (let kill = 0; kill < KILLS || (kill < 3 * KILLS && !wanted.every((what) => found.has(what))); kill++) {
       // Mostly by itself, between two steps; every fifth time from outside, anywhere.
       const outside = kill % 5 === 4;
       const pump = startPump(rig, streams, outside ? 0 : 1 + Math.floor(Math.random() * 120));
@@ -82,9 +84,7 @@ test(`${KILLS} kills between any two steps lose, double and damage none of ${3 *
     );
     const files = generations(a.logPath).length + generations(b.logPath).length;
     t.diagnostic(`${written.join(' + ')} lines in ${files} files; the starts found: ${JSON.stringify(Object.fromEntries(found))}`);
-    // The kills must have hit what they are for.
-    for (const what of ['redo from staging', 'redo from journal', 'committed'])
-      assert.ok((found.get(what) ?? 0) > 0, `no start found ${what}`);
+    for (const what of wanted) assert.ok(found.has(what), `no start found ${what}`);
   } finally {
     for (const writer of writers) writer.kill('SIGKILL');
     for (const pid of readKeepers(rig)) process.kill(pid, 'SIGKILL');
