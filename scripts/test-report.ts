@@ -40,7 +40,8 @@ export interface Report {
   finish(): boolean;
 }
 
-const OUTPUT_LINES = 60;
+/** Of a file with a failure: daemons and suites of others say a lot before what matters. */
+const OUTPUT_LINES = 1000;
 
 export function createReport(root: string, out: { write(text: string): unknown }): Report {
   const total: Counts = { tests: 0, suites: 0, passed: 0, failed: 0, cancelled: 0, skipped: 0, todo: 0 };

@@ -44,7 +44,8 @@ const UP = 'guest: up\n';
  * What an emulated CPU does to V8 now and then, at any place of a program: the bookkeeping of its compiled code fails, or it jumps
  * into nowhere. The same Node on the host's CPU never did.
  */
-const EMULATOR_FAULT = /^# Fatal error in , line 0$|\bSegmentation fault\b|signal: 'SIG(?:SEGV|ILL|TRAP)'/m;
+const EMULATOR_FAULT =
+  /^# Fatal error in , line 0$|\bSegmentation fault\b|\bIllegal instruction\b|\bBus error\b|signal: 'SIG(?:SEGV|BUS|ILL|TRAP)'/m;
 
 /**
  * An emulated kernel that brings up its second CPU while the host is busy hangs now and then, before init: such a boot is repeated,

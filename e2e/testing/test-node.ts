@@ -20,6 +20,16 @@ export interface TestNodeOptions {
 /** Guests take their time to load and compile what Node runs, most of all on an emulated processor. */
 const START_MS = { uml: 120_000, tcg: 180_000 }[process.env.TSK_GUEST ?? ''] ?? 30_000;
 
+/** So much of a daemon's log is shown when a test of the file has failed. */
+const LOG_END = 20_000;
+
+const nodes: TestNode[] = [];
+process.once('exit', (code) => {
+  if (code !== 0) for (const { id, log } of nodes) if (log !== '') console.error(`log of node ${id}:\n${log.slice(-LOG_END)}`);
+});
+
+const CRASHES: readonly NodeJS.Signals[] = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGTRAP', 'SIGABRT'];
+
 export interface StartOptions {
   readonly flags?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
@@ -50,6 +60,7 @@ export class TestNode {
 
   static async create(options: TestNodeOptions = {}): Promise<TestNode> {
     const node = new TestNode(options);
+    nodes.push(node);
     fs.mkdirSync(node.pods, { recursive: true });
     await check('ip', ['netns', 'add', node.netns]);
     await check('ip', ['-n', node.netns, 'link', 'set', 'lo', 'up']);
@@ -93,12 +104,17 @@ export class TestNode {
     daemon.stderr.on('data', (chunk: Buffer) => {
       this.log += chunk.toString();
     });
+    // Nobody sends these: Node itself has crashed. Said at once, since the test only sees that nobody answers.
+    daemon.once('exit', (_code, signal) => {
+      if (signal !== null && CRASHES.includes(signal)) console.error(`tskubelet ended by signal: '${signal}'`);
+    });
     this.#client?.close();
     this.#client = undefined;
     await poll(
       `the ${kind} to answer`,
       async () => {
-        if (daemon.exitCode !== null) throw new Error(`tskubelet ended with ${daemon.exitCode}: ${this.log}`);
+        const end = daemon.exitCode ?? daemon.signalCode;
+        if (end !== null) throw new Error(`tskubelet ended with ${end}: ${this.log}`);
         const client = connectCri(this.socket);
         try {
           await client.runtime.version({}, { timeoutMs: 1000 });
