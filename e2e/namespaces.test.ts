@@ -21,7 +21,7 @@ import { poll } from './testing/poll.ts';
 import { startRuntimeNode } from './testing/runtime-node.ts';
 
 const { node, logs } = await startRuntimeNode();
-const sleep = ['sh', '-c', 'exec sleep 1000'];
+const sleep = ['sleep', '1000'];
 const HOST_ID = 200_000;
 const ranges = [{ containerId: 0, hostId: HOST_ID, length: 65_536 }];
 const POD_USERS = { mode: NamespaceMode.POD, uids: ranges, gids: ranges };

@@ -22,7 +22,7 @@ import { poll } from './testing/poll.ts';
 import { startRuntimeNode } from './testing/runtime-node.ts';
 
 const { node, logs } = await startRuntimeNode();
-const sleep = ['sh', '-c', 'exec sleep 1000'];
+const sleep = ['sleep', '1000'];
 
 test('two containers of a sandbox share net, ipc and uts with its pause process, and have pid and mnt of their own', async () => {
   const sandbox = sandboxConfig('shared', logs('shared'));

@@ -20,7 +20,7 @@ before(async () => {
 });
 after(() => node?.destroy());
 
-const sleep = ['sh', '-c', 'exec sleep 1000'];
+const sleep = ['sleep', '1000'];
 let count = 0;
 
 interface Running {
