@@ -2,9 +2,9 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { connectCri } from '../cri-proto/client.ts';
+import type { AuthConfig } from '../cri-proto/gen/api.ts';
 import { detectCgroupHost } from '../runtime/cgroup/host.ts';
 import { cgroupProblem, gatherCgroupRootFacts, planCgroupRoot } from '../runtime/cgroup/root.ts';
-import type { Credentials } from '../runtime/credentials/docker-config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { type DnsSettings, openNodeDns } from './dns/node-dns.ts';
 import { zonePods } from './dns/zone-pods.ts';
@@ -51,7 +51,7 @@ export interface AgentOptions {
   readonly podPidsLimit?: number;
   readonly imageGc: ImageGcPolicy;
   /** Credentials to pull an image with, best first. */
-  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
+  readonly credentialsFor: (image: string) => Promise<readonly Partial<AuthConfig>[]>;
   readonly readOnlyAddress: string;
   /** 0: no read-only port. */
   readonly readOnlyPort: number;

@@ -144,7 +144,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
 };
 
-const ALIASES: Readonly<Record<string, string>> = { list: 'ls', remove: 'rm' };
+/** What docker, podman, crictl and ctr say for them. */
+const ALIASES: Readonly<Record<string, string>> = { list: 'ls', remove: 'rm', rmi: 'rm', delete: 'rm', save: 'export', load: 'import' };
 
 const usageOf = (verb: string) => usageError(`usage: tskubelet image ${VERBS[verb]?.usage}`);
 

@@ -81,15 +81,17 @@ function crashWait(ended: ObservedContainer, pod: V1Pod, delayMs: number): { dec
 
 type Wait = Extract<Decision, { decision: 'wait' }>;
 
+const PULL_FAILURES: ReadonlySet<string> = new Set(['ErrImagePull', 'RegistryUnavailable', 'SignatureValidationFailed']);
+
 function waitFor(container: V1Container, { failures, nowMs }: DecisionInput): Wait | undefined {
   const image = failures.get(`image ${container.name}`);
   if (image !== undefined && nowMs < image.untilMs) {
     // The kubelet shows the error first and the back-off from the second time on.
-    const again = image.reason === 'ErrImagePull' && image.count > 1;
+    const again = PULL_FAILURES.has(image.reason) && image.count > 1;
     return {
       decision: 'wait',
       reason: again ? 'ImagePullBackOff' : image.reason,
-      message: again ? `Back-off pulling image "${container.image}": ErrImagePull: ${image.message}` : image.message,
+      message: again ? `Back-off pulling image "${container.image}": ${image.reason}: ${image.message}` : image.message,
       untilMs: image.untilMs,
     };
   }

@@ -1,8 +1,7 @@
 // Owns getting one container's image into the runtime by its pull policy, in the kubelet's words.
 import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
-import type { Image } from '../../cri-proto/gen/api.ts';
-import type { Credentials } from '../../runtime/credentials/docker-config.ts';
+import type { AuthConfig, Image } from '../../cri-proto/gen/api.ts';
 import { renderDurationMs } from '../config/duration.ts';
 import type { ImageUser } from './security.ts';
 
@@ -33,7 +32,7 @@ export interface ImageOptions {
   /** Ends a pull whose pod is no longer wanted. */
   readonly signal: AbortSignal;
   /** Best first; without any the runtime pulls by what it knows itself. */
-  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
+  readonly credentialsFor: (image: string) => Promise<readonly Partial<AuthConfig>[]>;
 }
 
 /** An image, and when it is pulled anew: what a container and an image volume have in common. */

@@ -188,12 +188,14 @@ test('what failed is not tried before its time, and says why it waits', () => {
 });
 
 test('a second failed pull is ImagePullBackOff with the error in its message', () => {
-  const world = new World(makeDesired(makePod('Always')));
-  for (let i = 0; i < 2; i++)
-    world.failures = addFailure(world.failures, 'image web', { reason: 'ErrImagePull', message: 'no route', nowMs: world.nowMs });
-  const waiting = world.plan().status?.containerStatuses?.[0]?.state?.waiting;
-  assert.equal(waiting?.reason, 'ImagePullBackOff');
-  assert.match(waiting?.message ?? '', /no route/);
+  for (const reason of ['ErrImagePull', 'RegistryUnavailable']) {
+    const world = new World(makeDesired(makePod('Always')));
+    for (let i = 0; i < 2; i++)
+      world.failures = addFailure(world.failures, 'image web', { reason, message: 'no route', nowMs: world.nowMs });
+    const waiting = world.plan().status?.containerStatuses?.[0]?.state?.waiting;
+    assert.equal(waiting?.reason, 'ImagePullBackOff');
+    assert.match(waiting?.message ?? '', new RegExp(`^Back-off pulling image ".*": ${reason}: no route$`));
+  }
 });
 
 test('one dead container per name is kept', () => {

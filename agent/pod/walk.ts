@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { V1Container } from '@kubernetes/client-node';
 import { CriCallError, type CriClient } from '../../cri-proto/client.ts';
-import type { Credentials } from '../../runtime/credentials/docker-config.ts';
+import type { AuthConfig } from '../../cri-proto/gen/api.ts';
 import { describeError } from '../error.ts';
 import type { EventLog } from '../event/events.ts';
 import type { ImagePulls } from '../image/pulls.ts';
@@ -32,7 +32,7 @@ export interface WalkNode {
   /** What pods may be told for names, as things are now. */
   readonly dnsSources: () => Promise<DnsSources>;
   /** Credentials to pull an image with, best first. */
-  readonly credentialsFor: (image: string) => Promise<readonly Credentials[]>;
+  readonly credentialsFor: (image: string) => Promise<readonly Partial<AuthConfig>[]>;
   readonly events: EventLog;
   readonly pulls: ImagePulls;
   readonly onStarted: (what: 'pod' | 'container') => void;

@@ -14,6 +14,8 @@ export interface Credentials {
   readonly auth?: string;
   readonly identityToken?: string;
   readonly registryToken?: string;
+  /** Whom they are for, a host or a URL; "" leaves it open. */
+  readonly serverAddress?: string;
 }
 
 export interface DockerConfig {

@@ -44,6 +44,8 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
 
   const outgoing: PushParts = {
     ingestDir: parts.ingestDir,
+    registryConfigDir: parts.registryConfigDir,
+    findCredentials: parts.findCredentials,
     read: content.read,
     layerDirs: (record) => {
       const chain = chainOf(record);
@@ -112,10 +114,9 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
         throw failedPrecondition(
           `"${name}" names no registry: localhost stands for images of this machine; tag it for a registry (registry.example/name:tag) and push that`,
         );
-      const { registryConfigDir } = parts;
       const auth = given ?? (await parts.findCredentials?.(repositoryOf(target)));
       return holding([record], () =>
-        pushImage(outgoing, { record, target, auth, registryConfigDir, signal, ...(onProgress === undefined ? {} : { onProgress }) }),
+        pushImage(outgoing, { record, target, auth, signal, ...(onProgress === undefined ? {} : { onProgress }) }),
       );
     },
     export: async (references, file, signal) => {
@@ -124,10 +125,9 @@ export function createImageAdmin(parts: ImageAdminParts): ImageAdmin {
         const name = nameIn(record, text);
         return { record, names: name === undefined ? record.repoTags : record.repoTags.filter((tag) => tag === name) };
       });
-      const { registryConfigDir } = parts;
       return holding(
         images.map(({ record }) => record),
-        () => exportImages(outgoing, { images, file, registryConfigDir, signal }),
+        () => exportImages(outgoing, { images, file, signal }),
       );
     },
     layerSizes: (imageId) => chainOf(find(imageId)).map((chainId) => layers.usage(chainId).sizeBytes),

@@ -8,9 +8,8 @@ import type { ImageRecord } from './image-index.ts';
 import { indexMediaTypes } from './manifest.ts';
 import { findOriginal, type OutgoingImage, originsOf, packImage } from './outgoing.ts';
 import { withIngestDir } from './parts.ts';
-import type { PushParts } from './push.ts';
-import { downloadTo, openRepository } from './registry.ts';
-import { findHosts } from './registry-hosts.ts';
+import { openOrigin, type PushParts } from './push.ts';
+import { downloadTo } from './registry.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from './tar-writer.ts';
 
 export interface ExportedImage {
@@ -23,7 +22,6 @@ export interface ExportRequest {
   readonly images: readonly ExportedImage[];
   /** Absolute path of the file to be made. */
   readonly file: string;
-  readonly registryConfigDir?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -58,7 +56,7 @@ interface Collecting {
 
 async function collect(parts: PushParts, record: ImageRecord, { dir, blobs, request }: Collecting): Promise<OutgoingImage> {
   const original = await findOriginal(record, parts.read);
-  const fetched = original && (await fetchLayers(original, record, { dir, blobs, request }));
+  const fetched = original && (await fetchLayers(parts, original, record, { dir, blobs, request }));
   const image = original !== undefined && fetched !== undefined ? original : undefined;
   if (image !== undefined && fetched !== undefined) for (const [digest, content] of fetched) blobs.set(digest, content);
   const packed =
@@ -78,14 +76,14 @@ async function makeDir(dir: string): Promise<string> {
 
 /** The layers from where the image came from; undefined when they cannot be had. */
 async function fetchLayers(
+  parts: PushParts,
   image: OutgoingImage,
   record: ImageRecord,
   { dir, request }: Collecting,
 ): Promise<Map<string, Content> | undefined> {
   for (const origin of originsOf(record)) {
     try {
-      const hosts = await findHosts(request.registryConfigDir, origin.domain);
-      const repository = openRepository(origin, { hosts, signal: request.signal });
+      const repository = await openOrigin(parts, origin, { signal: request.signal });
       const own = await makeDir(dir);
       const found = new Map<string, Content>();
       for (const [index, { digest, sizeBytes }] of image.layers.entries()) {

@@ -1,4 +1,6 @@
 // Owns pulling: from a reference to layers on disk. The manifest decides; nothing of an image is visible before all of it is verified.
+
+import type { Credentials } from '../credentials/docker-config.ts';
 import { CriError, codeOf, renderError } from '../errors.ts';
 import { chainIds } from './digest.ts';
 import { choosePlatforms, type Descriptor, type Manifest, parseConfig, parseManifest } from './manifest.ts';
@@ -9,7 +11,6 @@ import { manifestName, openRepository, type RegistryManifest, type Repository } 
 import type { RegistryOptions } from './registry-client.ts';
 import { RegistryError } from './registry-error.ts';
 import { findHosts } from './registry-hosts.ts';
-import type { PullAuth } from './store.ts';
 
 const OFFERED_AT_MOST = 5;
 const INDEX_DEPTH_LIMIT = 4;
@@ -18,7 +19,7 @@ export interface PullRequest {
   /** As the user wrote it. */
   readonly text: string;
   readonly reference: Reference;
-  readonly auth: PullAuth | undefined;
+  readonly auth: Credentials | undefined;
   readonly findCredentials?: RegistryOptions['findCredentials'];
   /** hosts.toml directories, if there are any. */
   readonly registryConfigDir: string | undefined;

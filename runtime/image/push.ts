@@ -1,14 +1,15 @@
 // Owns pushing: from an image of the store to a tag of a registry. What the registry has is not sent again, the manifest goes last.
 import path from 'node:path';
+import type { Credentials } from '../credentials/docker-config.ts';
 import type { ImageRecord } from './image-index.ts';
 import { findOriginal, type OutgoingImage, type OutgoingLayer, originsOf, packImage } from './outgoing.ts';
 import { withIngestDir } from './parts.ts';
 import { formatReference, type Reference } from './reference.ts';
-import { downloadTo, openRepository } from './registry.ts';
+import { downloadTo, openRepository, type Repository } from './registry.ts';
+import type { RegistryOptions } from './registry-client.ts';
 import { RegistryError } from './registry-error.ts';
 import { findHosts, type RegistryHost } from './registry-hosts.ts';
 import { openUploads, type UploadContent, type UploadRepository } from './registry-upload.ts';
-import type { PullAuth } from './store.ts';
 
 /** present: the registry has it. mounted: taken over from another repository there. fetching: from where the image came from. */
 export type PushState = 'waiting' | 'packing' | 'fetching' | 'uploading' | 'done' | 'present' | 'mounted';
@@ -32,14 +33,16 @@ export interface PushResult {
 export interface PushRequest {
   readonly record: ImageRecord;
   readonly target: Reference;
-  readonly auth?: PullAuth | undefined;
-  readonly registryConfigDir?: string | undefined;
+  readonly auth?: Credentials | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (layers: readonly PushedLayer[]) => void;
 }
 
 export interface PushParts {
   readonly ingestDir: string;
+  readonly registryConfigDir: string | undefined;
+  /** For the repositories that the image came from. */
+  readonly findCredentials: RegistryOptions['findCredentials'];
   read(digest: string): Promise<Buffer>;
   /** Directories of the layers, bottom first, each holding its own changes. */
   layerDirs(record: ImageRecord): readonly string[];
@@ -52,11 +55,11 @@ export async function pushImage(parts: PushParts, push: PushRequest): Promise<Pu
   const { tag } = target;
   if (tag === undefined) throw new RegistryError(`push to ${formatReference(target)}: name a tag, not a digest`, { status: 400 });
   try {
-    const host = await pushHost(push);
+    const host = await pushHost(parts, target);
     const uploads = openUploads(target, { host, auth: push.auth, signal });
     return await withIngestDir(parts.ingestDir, async (dir) => {
       const original = await findOriginal(record, parts.read);
-      const sent = original !== undefined && (await sendOriginal(uploads, original, dir, push)) ? original : undefined;
+      const sent = original !== undefined && (await sendOriginal(parts, uploads, { image: original, dir, push })) ? original : undefined;
       const image = sent ?? (await sendPacked(parts, uploads, dir, push));
       await sendBlob(uploads, { digest: image.config.digest, sizeBytes: image.config.bytes.length }, { bytes: image.config.bytes });
       await uploads.putManifest(tag, image.manifest.mediaType, image.manifest.bytes);
@@ -72,7 +75,7 @@ export async function pushImage(parts: PushParts, push: PushRequest): Promise<Pu
 }
 
 /** The last one that takes pushes: the registry itself stands behind its mirrors. */
-async function pushHost({ target, registryConfigDir }: PushRequest): Promise<RegistryHost> {
+async function pushHost({ registryConfigDir }: PushParts, target: Reference): Promise<RegistryHost> {
   const hosts = await findHosts(registryConfigDir, target.domain);
   const host = hosts.findLast(({ capabilities }) => capabilities.has('push'));
   if (host === undefined) throw new RegistryError(`no host configured for ${target.domain} has the capability push`, { status: 400 });
@@ -98,7 +101,11 @@ class Progress {
 }
 
 /** False where a layer can be had nowhere: then the image must be packed anew. */
-async function sendOriginal(uploads: UploadRepository, image: OutgoingImage, dir: string, push: PushRequest): Promise<boolean> {
+async function sendOriginal(
+  parts: PushParts,
+  uploads: UploadRepository,
+  { image, dir, push }: { readonly image: OutgoingImage; readonly dir: string; readonly push: PushRequest },
+): Promise<boolean> {
   const { record, target } = push;
   const origins = originsOf(record);
   const progress = new Progress(image.layers, push.onProgress);
@@ -113,7 +120,7 @@ async function sendOriginal(uploads: UploadRepository, image: OutgoingImage, dir
         return true;
       }
     progress.set(index, { state: 'fetching' });
-    const file = await fetchLayer(origins, layer, path.join(dir, `fetched-${index}`), push);
+    const file = await fetchLayer(parts, origins, layer, { file: path.join(dir, `fetched-${index}`), push });
     if (file === undefined) return false;
     progress.set(index, { state: 'uploading' });
     await uploads.upload(layer.digest, layer.sizeBytes, { file }, (sentBytes) => progress.set(index, { sentBytes }));
@@ -124,20 +131,27 @@ async function sendOriginal(uploads: UploadRepository, image: OutgoingImage, dir
   return sent.every(Boolean);
 }
 
+/** A repository that an image came from, by what this machine knows of its registry. */
+export async function openOrigin(
+  { registryConfigDir, findCredentials }: PushParts,
+  origin: Reference,
+  options: Pick<RegistryOptions, 'auth' | 'signal'>,
+): Promise<Repository> {
+  return openRepository(origin, { ...options, findCredentials, hosts: await findHosts(registryConfigDir, origin.domain) });
+}
+
 /** A layer from one of the repositories that the image came from; undefined when none gives it. */
 async function fetchLayer(
+  parts: PushParts,
   origins: readonly Reference[],
   layer: OutgoingLayer,
-  file: string,
-  push: PushRequest,
+  { file, push }: { readonly file: string; readonly push: PushRequest },
 ): Promise<string | undefined> {
   for (const origin of origins) {
     try {
-      const hosts = await findHosts(push.registryConfigDir, origin.domain);
       // The credentials are for where it goes to.
       const auth = origin.domain === push.target.domain ? push.auth : undefined;
-      const repository = openRepository(origin, { auth, hosts, signal: push.signal });
-      await downloadTo(repository, layer, file);
+      await downloadTo(await openOrigin(parts, origin, { auth, signal: push.signal }), layer, file);
       return file;
     } catch {
       push.signal?.throwIfAborted();

@@ -8,8 +8,7 @@ import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { type FindCredentials, openDockerCredentials } from '../credentials/docker-config.ts';
-import type { PullAuth } from './store.ts';
+import { type Credentials, type FindCredentials, openDockerCredentials } from '../credentials/docker-config.ts';
 import { type DockerRegistry, makeCertificates, missing, startDockerRegistry, USER } from './testing/docker-registry.ts';
 import { layoutFiles, makeImage, writeFiles } from './testing/images.ts';
 import { openTestStore, type TestStore } from './testing/store.ts';
@@ -54,7 +53,7 @@ function configure({ host }: DockerRegistry, toml: string): void {
 }
 
 /** Pushes there, forgets everything, and pulls it back. */
-async function roundTrip({ host }: DockerRegistry, auth?: PullAuth): Promise<void> {
+async function roundTrip({ host }: DockerRegistry, auth?: Credentials): Promise<void> {
   const name = `${host}/team/app:1`;
   const { digest } = await home.store.push(imported, name, auth === undefined ? {} : { auth });
   const given = auth === undefined ? {} : { auth };
@@ -153,6 +152,27 @@ test('a registry with passwords takes them in every form of CRI, and from config
   fs.writeFileSync(file, JSON.stringify({ auths: { [`https://${registry.host}/v1/`]: { auth: base64 } } }));
   findCredentials = openDockerCredentials([file]);
   await roundTrip(registry);
+});
+
+test('a push takes layers from where they came from, with the credentials of this machine', options, async (t) => {
+  const [locked, open] = [await start('locked', { auth: 'basic' }), await start('open', {})];
+  const other = makeImage([[{ name: 'a', content: 'behind a password' }]]);
+  const layout = path.join(dir, 'other-layout');
+  writeFiles(layout, layoutFiles(other, { 'org.opencontainers.image.ref.name': 'localhost/other:1' }));
+  const [name = ''] = await home.store.import(layout);
+  await home.store.push(name, `${locked.host}/team/other:1`, { auth: USER });
+  await home.store.remove(name);
+  findCredentials = async () => USER;
+  t.after(() => {
+    findCredentials = async () => undefined;
+  });
+  const id = await home.store.pull(`${locked.host}/team/other:1`);
+  // The first push had to pack the layers; from there on they are what they are.
+  const { repoDigests = [] } = (await home.store.status(id)) ?? {};
+  const given = () => locked.answers().filter((line) => /^GET 200 .*\/blobs\//.test(line)).length;
+  const before = given();
+  const pushed = await home.store.push(id, `${open.host}/team/other:1`);
+  assert.deepEqual([pushed.id, repoDigests, given()], [id, [`${locked.host}/team/other@${pushed.digest}`], before + 1]);
 });
 
 test('a credential helper is run when the registry wants credentials', options, async (t) => {

@@ -1,9 +1,9 @@
 // Owns authorization at a registry (distribution spec, "Token Authentication"; RFC 7617): a challenge and credentials become a header.
 
+import type { Credentials } from '../credentials/docker-config.ts';
 import { adviceFor, parseRetryAfter, RegistryError } from './registry-error.ts';
 import type { RegistryHost } from './registry-hosts.ts';
 import { isPlainHttp, readBody, request } from './registry-http.ts';
-import type { PullAuth } from './store.ts';
 
 const TOKEN_LIMIT_BYTES = 1024 * 1024;
 
@@ -29,7 +29,7 @@ export function parseChallenges(header: string): Challenge[] {
 }
 
 /** "user:password" of either form in which CRI gives it. */
-export function basicCredentials(auth: PullAuth): string | undefined {
+export function basicCredentials(auth: Credentials): string | undefined {
   if (auth.username !== undefined && auth.username !== '') return `${auth.username}:${auth.password ?? ''}`;
   if (auth.auth === undefined || auth.auth === '') return undefined;
   const decoded = Buffer.from(auth.auth, 'base64').toString('utf8').replace(/\0+$/, '');
@@ -42,7 +42,7 @@ const basic = (credentials: string): string => `Basic ${Buffer.from(credentials)
 export interface AuthorizeOptions {
   /** "repository:library/busybox:pull", where the registry names none. */
   readonly scope: string;
-  readonly auth: PullAuth;
+  readonly auth: Credentials;
   /** For the advice in a refusal; pull by default. */
   readonly purpose?: 'pull' | 'push';
   /** Who asks: its trust goes for its token server too. */

@@ -1,13 +1,13 @@
 // Owns asking the hosts of one repository: who is asked and in what order, with which authorization, and how often. What is asked is its
 // callers' (registry.ts pulls).
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Credentials } from '../credentials/docker-config.ts';
 import { matchesImage, parsePattern } from '../credentials/match-image.ts';
 import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
 import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
 import { discard, type HttpAnswer, type HttpRequest, isUnreachable, readBody, request } from './registry-http.ts';
-import type { PullAuth } from './store.ts';
 
 /** Attempts without any progress between them. */
 const ATTEMPTS = 5;
@@ -17,9 +17,9 @@ const RETRY_DELAY_MS = 500;
 
 export interface RegistryOptions {
   /** Credentials that the request came with. */
-  readonly auth?: PullAuth | undefined;
+  readonly auth?: Credentials | undefined;
   /** Credentials of this machine for "quay.io/team/app", asked for when the request brought none and the registry wants some. */
-  readonly findCredentials?: ((repository: string) => Promise<PullAuth | undefined>) | undefined;
+  readonly findCredentials?: ((repository: string) => Promise<Credentials | undefined>) | undefined;
   /** Where to ask, in this order; the registry itself by default. */
   readonly hosts?: readonly RegistryHost[];
   readonly signal?: AbortSignal | undefined;
@@ -71,7 +71,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
     return running;
   }
 
-  async function credentialsFor(host: RegistryHost): Promise<PullAuth> {
+  async function credentialsFor(host: RegistryHost): Promise<Credentials> {
     if (auth !== undefined && Object.values(auth).some((value) => value !== undefined && value !== ''))
       return isFor(host, reference.domain, auth) ? auth : {};
     const name = host.namespace === undefined ? reference.domain : new URL(host.base).host;
@@ -180,7 +180,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
 }
 
 /** Credentials that name their server are told to no other one. The registry itself goes by its name too: docker.io has several. */
-function isFor({ base, namespace }: RegistryHost, domain: string, { serverAddress = '' }: PullAuth): boolean {
+function isFor({ base, namespace }: RegistryHost, domain: string, { serverAddress = '' }: Credentials): boolean {
   if (serverAddress === '') return true;
   const names = [new URL(base).host, ...(namespace === undefined ? [domain] : [])];
   const authority = serverAddress.replace(/^https?:\/\//i, '').replace(/\/.*$/, '');

@@ -61,7 +61,8 @@ export function parseRetryAfter(header: string | undefined, nowMs: number): numb
 export function adviceFor(status: number, purpose: 'pull' | 'push' = 'pull'): string {
   if ((status === 401 || status === 403) && purpose === 'push') return 'give credentials that may push there (image push --creds)';
   if (status === 404 && purpose === 'push') return 'check that this registry takes pushes';
-  if (status === 401 || status === 403) return 'give credentials that may pull it (imagePullSecrets), and check that its name is right';
+  if (status === 401 || status === 403)
+    return "give credentials that may pull it (docker's config.json, image pull --creds, a kubelet's imagePullSecrets), and check that its name is right";
   if (status === 404) return 'check its name and tag';
   if (status === 429) return 'the registry limits how much may be pulled; give credentials or try later';
   if (status >= 500) return 'the registry has a problem of its own; try later';

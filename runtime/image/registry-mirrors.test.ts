@@ -4,10 +4,10 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
+import type { Credentials } from '../credentials/docker-config.ts';
 import { parseReference } from './reference.ts';
 import { openRepository } from './registry.ts';
 import { findHosts } from './registry-hosts.ts';
-import type { PullAuth } from './store.ts';
 import { makeImage } from './testing/images.ts';
 import { startTestRegistry, type TestRegistry } from './testing/registry.ts';
 
@@ -34,7 +34,7 @@ beforeEach(() => {
 });
 
 /** `.invalid` is never a host (RFC 2606): what is pulled from it comes from a mirror. */
-async function open(hosts: string, auth: PullAuth = {}) {
+async function open(hosts: string, auth: Credentials = {}) {
   fs.writeFileSync(path.join(dir, '_default/hosts.toml'), hosts);
   const reference = parseReference('registry.invalid/team/app:1');
   return openRepository(reference, { hosts: await findHosts(dir, reference.domain), auth, retryDelayMs: 1 });

@@ -8,18 +8,18 @@ import https from 'node:https';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
+import type { Credentials } from '../credentials/docker-config.ts';
 import { digestOf } from './digest.ts';
 import { parseReference } from './reference.ts';
 import { openRepository } from './registry.ts';
 import { planUpstream, type RegistryHost } from './registry-hosts.ts';
 import { openUploads } from './registry-upload.ts';
-import type { PullAuth } from './store.ts';
 import { makeCertificates, missing } from './testing/docker-registry.ts';
 
 const options = { skip: missing };
 const blob = Buffer.from('a small blob');
 const descriptor = { digest: digestOf(blob), sizeBytes: blob.length, annotations: {} };
-const auth: PullAuth = { username: 'anna', password: 'secret' };
+const auth: Credentials = { username: 'anna', password: 'secret' };
 /** 127.x.y.z of this process alone. */
 const address = `127.${1 + (process.pid % 250)}.${(process.pid >> 8) % 250}.7`;
 const reference = parseReference(`${address}/team/app:1`);

@@ -1,12 +1,12 @@
 // Owns the pushing half of the OCI distribution spec for one repository (spec, "Push"): is it there, can it be taken over from another
 // repository, else upload it whole, else in pieces; manifests last.
 import fs from 'node:fs';
+import type { Credentials } from '../credentials/docker-config.ts';
 import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, RegistryError } from './registry-error.ts';
 import type { RegistryHost } from './registry-hosts.ts';
 import { type HttpAnswer, type HttpRequest, isUnreachable, type RequestStream, readBody, request } from './registry-http.ts';
-import type { PullAuth } from './store.ts';
 
 const ATTEMPTS = 4;
 const PIECE_BYTES = 16 * 1024 * 1024;
@@ -27,7 +27,7 @@ export interface UploadRepository {
 
 export interface UploadOptions {
   readonly host: RegistryHost;
-  readonly auth?: PullAuth | undefined;
+  readonly auth?: Credentials | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly retryDelayMs?: number;
 }

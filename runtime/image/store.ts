@@ -1,4 +1,5 @@
 // The contract between images and containers: what the runtime asks of an image store.
+import type { Credentials } from '../credentials/docker-config.ts';
 import type { PullProgressSource } from './pull-progress.ts';
 import type { PushedLayer, PushResult } from './push.ts';
 
@@ -27,16 +28,6 @@ export interface Image {
   readonly pinned: boolean;
   /** diff IDs, bottom first. */
   readonly diffIds: readonly string[];
-}
-
-export interface PullAuth {
-  readonly username?: string;
-  readonly password?: string;
-  readonly auth?: string;
-  readonly identityToken?: string;
-  readonly registryToken?: string;
-  /** Whom the credentials are for, a host or a URL; "" leaves it open. */
-  readonly serverAddress?: string;
 }
 
 /** Layer directories of an unpacked image, topmost first: overlayfs' lowerdir order. */
@@ -77,7 +68,7 @@ export interface PrunedImages {
 
 export interface ImageStore {
   /** Pulls (or, for host images, assembles) a reference and gives the image's id. Concurrent pulls of one reference are one pull. */
-  pull(reference: string, options?: { auth?: PullAuth; signal?: AbortSignal }): Promise<string>;
+  pull(reference: string, options?: { auth?: Credentials; signal?: AbortSignal }): Promise<string>;
   /** How far the pulls are that go on now. */
   readonly pulls: PullProgressSource;
   list(): readonly Image[];
@@ -101,7 +92,7 @@ export interface ImageStore {
   push(
     reference: string,
     target: string,
-    options?: { auth?: PullAuth; signal?: AbortSignal; onProgress?: (layers: readonly PushedLayer[]) => void },
+    options?: { auth?: Credentials; signal?: AbortSignal; onProgress?: (layers: readonly PushedLayer[]) => void },
   ): Promise<PushResult>;
   /** Writes images to a tar file; gives the ids that they have there. */
   export(references: readonly string[], file: string, signal?: AbortSignal): Promise<readonly string[]>;

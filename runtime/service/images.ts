@@ -1,11 +1,12 @@
 // Owns the six ImageService calls and the streaming list: CRI messages in and out, the store does the work.
-import type { Image as CriImage, FilesystemUsage } from '../../cri-proto/gen/api.ts';
+import type { AuthConfig, Image as CriImage, FilesystemUsage } from '../../cri-proto/gen/api.ts';
 import type { RuntimeContext } from '../context.ts';
+import type { Credentials } from '../credentials/docker-config.ts';
 import { type CriCode, CriError, invalidArgument } from '../errors.ts';
 import { sumUsages } from '../image/fs-usage.ts';
 import { readImageInfo } from '../image/info.ts';
 import { RegistryError } from '../image/registry-error.ts';
-import type { FsUsage, Image, PullAuth } from '../image/store.ts';
+import type { FsUsage, Image } from '../image/store.ts';
 import type { TreeUsage } from '../image/usage.ts';
 import type { CriHandlers } from '../server/handlers.ts';
 import { DiskUsage } from '../stats/disk-usage.ts';
@@ -45,7 +46,7 @@ function renderUsage(usage: FsUsage): FilesystemUsage {
   };
 }
 
-function pullAuth(auth: { [K in keyof PullAuth]-?: string } | undefined): PullAuth | undefined {
+function pullAuth(auth: AuthConfig | undefined): Credentials | undefined {
   if (auth === undefined) return undefined;
   const { username, password, auth: encoded, identityToken, registryToken, serverAddress } = auth;
   return { username, password, auth: encoded, identityToken, registryToken, serverAddress };
