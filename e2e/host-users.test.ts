@@ -1,5 +1,7 @@
 // Pods with users of their own (hostUsers: false), image volumes and mount propagation, from the manifest to the kernel.
 import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
@@ -53,6 +55,56 @@ test('pods have ranges of their own, over a restart of the agent too, and their 
   assert.equal(fs.statSync(`/proc/${await initOf('first')}`).uid, owners[0], 'the pod outlived its agent');
   const inFirst = await node.tskubelet(['exec', 'first', '--', 'sh', '-c', 'id -u; cat /proc/self/uid_map']);
   assert.match(inFirst.stdout, new RegExp(`^0\\n +0 +${owners[0]} +65536`), inFirst.stderr);
+});
+
+/** What `docker save` would write of an image: a busybox, a copy that anyone may open raw sockets with, and a file of somebody's. */
+function writeCapableImage(directory: string, name: string): string {
+  const rootfs = path.join(directory, 'rootfs');
+  fs.mkdirSync(path.join(rootfs, 'bin'), { recursive: true });
+  for (const program of ['busybox', 'grep']) fs.copyFileSync('/bin/busybox', path.join(rootfs, 'bin', program));
+  for (const applet of ['sh', 'stat', 'sleep']) fs.symlinkSync('busybox', path.join(rootfs, 'bin', applet));
+  execFileSync('setcap', ['cap_net_raw=ep', path.join(rootfs, 'bin/grep')]);
+  const own = path.join(rootfs, 'own');
+  fs.writeFileSync(own, '');
+  fs.chownSync(own, 1000, 1001);
+  fs.chmodSync(own, 0o6754);
+  const xattrs = ['--xattrs', '--xattrs-include=*'];
+  execFileSync('tar', [...xattrs, '-C', rootfs, '-cf', path.join(directory, 'layer.tar'), '.']);
+  const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+  const diffIds = [`sha256:${sha256(fs.readFileSync(path.join(directory, 'layer.tar')))}`];
+  const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
+  const config = Buffer.from(JSON.stringify({ architecture, os: 'linux', rootfs: { type: 'layers', diff_ids: diffIds } }));
+  const manifest = [{ Config: 'config.json', RepoTags: [name], Layers: ['layer.tar'] }];
+  fs.writeFileSync(path.join(directory, 'config.json'), config);
+  fs.writeFileSync(path.join(directory, 'manifest.json'), JSON.stringify(manifest));
+  const archive = path.join(directory, 'image.tar');
+  execFileSync('tar', ['-C', directory, '-cf', archive, 'manifest.json', 'config.json', 'layer.tar']);
+  return archive;
+}
+
+const withoutSetcap = spawnSync('setcap', ['-h']).error === undefined ? false : 'setcap is not installed';
+
+test('files of an image keep owner, mode and capabilities, in users of the pod too', { skip: withoutSetcap }, async () => {
+  const directory = path.join(node.dir, 'capable');
+  fs.mkdirSync(directory);
+  const imported = await node.tskubelet(['image', 'import', writeCapableImage(directory, 'localhost/capable:1')]);
+  assert.equal(imported.code, 0, imported.stderr);
+  const script = `/bin/grep CapEff /proc/self/status; /bin/stat -c '%u %g %a' /own; ${FOREVER}`;
+  const container = { ...sh(script), image: 'localhost/capable:1', securityContext: { runAsUser: 1000 } };
+  for (const [name, hostUsers] of [
+    ['capable-host', true],
+    ['capable-own', false],
+  ] as const) {
+    node.addManifest(`${name}.yaml`, podManifest(name, container, { hostUsers }));
+    await untilPod(node, name, isRunning);
+    // capability.h: CAP_NET_RAW is bit 13.
+    const expected = 'CapEff:\t0000000000002000\n1000 1001 6754\n';
+    await poll(`what ${name} sees`, async () => {
+      const { stdout, stderr } = await node.tskubelet(['logs', name]);
+      assert.equal(stdout, expected, stderr);
+      return true;
+    });
+  }
 });
 
 test('a pod sees another image as a volume, whole or a part of it', async () => {

@@ -27,6 +27,7 @@ packages="
   buildah                   makes images of several platforms
   skopeo                    copies images into it
   umoci                     unpacks them for comparison
+  libcap2-bin               file capabilities of images
   containerd                runs our CNI plugins, and the benchmark of pulling
   prometheus                scraping
   gcc                       programs of the images that critest pulls
