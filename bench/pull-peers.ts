@@ -1,11 +1,9 @@
 // containerd, podman, and skopeo with umoci as the contenders of a pull: each with its own directories on the same tmpfs.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { type CriClient, connectCri } from '../cri-proto/client.ts';
 import { check } from '../e2e/testing/command.ts';
-import { poll } from '../e2e/testing/poll.ts';
+import { startContainerd } from '../e2e/testing/containerd.ts';
 import type { TestNode } from '../e2e/testing/test-node.ts';
 
 export interface Puller {
@@ -29,45 +27,16 @@ function versionOf(program: string): string | undefined {
 
 const remove = (...directories: string[]) => Promise.all(directories.map((dir) => fs.promises.rm(dir, { recursive: true, force: true })));
 
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill();
-  await ended;
-}
-
-async function startContainerd(node: TestNode, image: string): Promise<Puller | undefined> {
+async function containerd(node: TestNode, image: string): Promise<Puller | undefined> {
   const version = versionOf('containerd');
   if (version === undefined) return undefined;
-  const dir = path.join(node.dir, 'containerd');
-  fs.mkdirSync(dir, { recursive: true });
-  const socket = path.join(dir, 'containerd.sock');
-  const config = path.join(dir, 'config.toml');
-  fs.writeFileSync(
-    config,
-    `version = 2
-root = "${dir}/root"
-state = "${dir}/state"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-  address = "${socket}"
-[plugins."io.containerd.grpc.v1.cri"]
-  restrict_oom_score_adj = true
-`,
-  );
-  const [command, args] = node.inside(['containerd', '--config', config, '--log-level', 'error']);
-  const daemon = spawn(command, args, { stdio: 'ignore' });
-  const client: CriClient = connectCri(socket);
-  await poll('containerd to answer', () => client.image.listImages({}, { timeoutMs: 1000 }), 30_000);
+  const { cri, stop } = await startContainerd(node);
   return {
     name: 'containerd',
     version,
-    pull: () => client.image.pullImage({ image: { image } }, { timeoutMs: 300_000 }),
-    clean: () => client.image.removeImage({ image: { image } }),
-    close: async () => {
-      client.close();
-      await stop(daemon);
-    },
+    pull: () => cri.image.pullImage({ image: { image } }, { timeoutMs: 300_000 }),
+    clean: () => cri.image.removeImage({ image: { image } }),
+    close: stop,
   };
 }
 
@@ -104,6 +73,6 @@ function umoci(node: TestNode, image: string): Puller | undefined {
 
 /** The peers that this machine has. */
 export async function findPullers(node: TestNode, image: string): Promise<Puller[]> {
-  const found = [await startContainerd(node, image), podman(node, image), umoci(node, image)];
+  const found = [await containerd(node, image), podman(node, image), umoci(node, image)];
   return found.filter((puller) => puller !== undefined);
 }

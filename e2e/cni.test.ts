@@ -5,7 +5,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { Protocol } from '../cri-proto/gen/api.ts';
 import { check } from './testing/command.ts';
-import { type Containerd, startContainerd } from './testing/containerd.ts';
+import { type Containerd, startContainerdWithCni } from './testing/containerd.ts';
 import { sandboxConfig } from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
 import { TestNode } from './testing/test-node.ts';
@@ -75,7 +75,7 @@ describe('containerd with our plugins', { skip: lacking('/usr/bin/containerd', '
       ),
     );
     assert.match(await check(launcher, ['cni', 'install', binDir]), /bridge, host-local/);
-    containerd = await startContainerd(node, { confDir, binDir });
+    containerd = await startContainerdWithCni(node, { confDir, binDir });
   });
   after(async () => {
     await containerd?.stop();

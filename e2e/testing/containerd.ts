@@ -1,5 +1,5 @@
-// Owns Debian's containerd in a test node's network namespace, as a CRI runtime that calls CNI plugins: its directories are the node's,
-// its mounts are its own, its pods' cgroups are below the node's.
+// Owns Debian's containerd in a test node's network namespace, as another CRI runtime beside ours: its directories are the node's, its
+// mounts are its own, its pods' cgroups are below the node's.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -13,6 +13,7 @@ const PAUSE = 'localhost/pause:test';
 
 export interface Containerd {
   readonly cri: CriClient;
+  readonly socket: string;
   log(): string;
   stop(): Promise<void>;
 }
@@ -43,7 +44,8 @@ function writePauseArchive(directory: string): string {
   return archive;
 }
 
-export async function startContainerd(node: TestNode, { confDir, binDir }: { confDir: string; binDir: string }): Promise<Containerd> {
+/** `cri`: lines of its CRI plugin's configuration. */
+export async function startContainerd(node: TestNode, cri = ''): Promise<Containerd> {
   const dir = path.join(node.dir, 'containerd');
   fs.mkdirSync(dir, { recursive: true });
   const socket = path.join(dir, 'containerd.sock');
@@ -58,12 +60,8 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
   address = "${socket}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "${PAUSE}"
   restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "${binDir}"
-    conf_dir = "${confDir}"
-`,
+${cri}`,
   );
   const [command, args] = node.inside([
     'unshare',
@@ -74,23 +72,39 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     '--config',
     config,
     '--log-level',
-    'info',
+    'warn',
   ]);
   const daemon: ChildProcess = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let log = '';
   daemon.stderr?.on('data', (chunk: Buffer) => {
     log += chunk.toString();
   });
-  const cri = connectCri(socket);
-  await poll('containerd to answer', () => cri.runtime.version({}, { timeoutMs: 1000 }), 30_000);
-  await check('ctr', ['--address', socket, '--namespace', 'k8s.io', 'images', 'import', writePauseArchive(dir)]);
+  const client = connectCri(socket);
+  await poll('containerd to answer', () => client.runtime.version({}, { timeoutMs: 1000 }), 30_000);
   return {
-    cri,
+    cri: client,
+    socket,
     log: () => log,
     stop: async () => {
-      cri.close();
+      client.close();
       daemon.kill('SIGTERM');
       await poll('containerd to end', () => daemon.exitCode !== null || daemon.signalCode !== null, 10_000);
     },
   };
+}
+
+/** With networks of these CNI directories, and an image for its pause containers. */
+export async function startContainerdWithCni(
+  node: TestNode,
+  { confDir, binDir }: { confDir: string; binDir: string },
+): Promise<Containerd> {
+  const cni = `  sandbox_image = "${PAUSE}"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "${binDir}"
+    conf_dir = "${confDir}"
+`;
+  const containerd = await startContainerd(node, cni);
+  const archive = writePauseArchive(path.join(node.dir, 'containerd'));
+  await check('ctr', ['--address', containerd.socket, '--namespace', 'k8s.io', 'images', 'import', archive]);
+  return containerd;
 }
