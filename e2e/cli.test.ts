@@ -94,6 +94,12 @@ async function assertClean(): Promise<void> {
 for (const [title, args, code, sentence] of [
   ['no word at all', [], 2, /nothing to do: give --manifests PATH or a command/],
   ['an unknown command', ['walk'], 2, /unknown command "walk"/],
+  ['a command with a letter wrong', ['gte', 'pods'], 2, /unknown command "gte" \(did you mean get\?\)/],
+  ["another tool's word", ['ps'], 2, /there is no command "ps": it is 'tskubelet get pods' here/],
+  ["kubectl's apply", ['apply'], 2, /add, change or remove a file in the folder of --manifests/],
+  ['an image verb with a letter wrong', ['image', 'pul', 'x'], 2, /image pul\? \(did you mean pull\?\) usage: tskubelet image ls\|pull/],
+  ['help for no verb', ['image', 'walk', '--help'], 2, /image walk\? usage: tskubelet image ls\|pull/],
+  ['a flag with a letter wrong', ['--manifest', 'x'], 2, /unknown flag --manifest \(did you mean --manifests\?\)/],
   ['an unknown flag', ['get', 'pods', '--wide'], 2, /unknown flag --wide/],
   ['a flag of a later version', ['--kubeconfig', 'x'], 2, /--kubeconfig is not served by this version/],
   ['a flag of another command', ['get', 'pods', '-f'], 2, /get has no --follow/],
@@ -149,6 +155,20 @@ test('each command has help of its own', async () => {
     assert.equal(code, 0);
     assert.match(stdout, new RegExp(`^usage: tskubelet ${command}`));
   }
+});
+
+test('each verb of image has help of its own, with its flags alone', async () => {
+  const whole = (await run(launcher, ['image', '--help'])).stdout;
+  const verbs = [...whole.matchAll(/^image ([a-z-]+)/gm)].map(([, verb = '']) => verb);
+  assert.ok(verbs.length > 10, whole);
+  for (const verb of verbs) {
+    const { code, stdout } = await run(launcher, ['image', verb, '--help']);
+    assert.equal(code, 0);
+    assert.match(stdout, new RegExp(`^usage: tskubelet image ${verb}\\b`));
+    assert.equal(stdout.includes('--creds'), ['pull', 'push'].includes(verb), verb);
+    assert.equal(stdout.includes('--bin'), verb === 'build-host', verb);
+  }
+  assert.match((await run(launcher, ['help', 'image', 'list'])).stdout, /^usage: tskubelet image ls$/m);
 });
 
 test('without root a daemon says so, and help and version work', { skip }, async () => {

@@ -2,15 +2,13 @@
 import { usageError } from '../error.ts';
 import { VERSION } from '../version.ts';
 import { COMMAND_FLAGS, type CommandFlag, type Invocation, NODE_FLAGS, parseArgv, renderFlag } from './flags.ts';
+import { type Help, renderCommandHelp } from './help.ts';
+import { suggest } from './nearest.ts';
 import type { RuntimeHalf } from './runtime-half.ts';
 
-interface Command {
-  readonly usage: string;
-  readonly help: string;
-  /** More lines for `--help` of this command. */
-  readonly details?: readonly string[];
-  /** Its own flags; any other one of a command is refused. */
-  readonly flags: readonly CommandFlag[];
+interface Command extends Help {
+  /** Of a command of several verbs: a line for each, and the help of one, which throws for a word that is none. */
+  verbs?(): Promise<{ verbLines(): readonly string[]; verbHelp(word: string): Help }>;
   /** Resolves to the exit code. */
   run(invocation: Invocation, runtime: RuntimeHalf): Promise<number>;
 }
@@ -82,9 +80,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     run: async (invocation) => (await import('./port-forward.ts')).portForward(invocation),
   },
   explain: {
-    usage: 'explain POD[/CONTAINER] start',
-    help: 'the system calls that make a container, in words',
-    details: ['With --dry-run FILE: what a start of that manifest would do on this machine. Nothing is started, no root is needed.'],
+    usage: 'explain POD[/CONTAINER] start|net',
+    help: 'the system calls that make a container, or its way to the world, in words',
+    details: [
+      'explain --dry-run FILE start: what a start of that manifest would do on this machine. Nothing is started, no root is needed.',
+    ],
     flags: ['namespace', 'container', 'output', 'dry-run'],
     run: async (invocation, runtime) => (await import('./explain.ts')).explain(invocation, runtime),
   },
@@ -92,21 +92,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     usage: 'image ls|pull|push|…',
     help: 'images on this machine',
     details: [
-      'image ls                               what is there',
-      'image pull REFERENCE                   from its registry; "nginx" means docker.io/library/nginx:latest',
-      'image push REFERENCE [TARGET]          to a registry; TARGET is another name there',
-      'image inspect REFERENCE                config and layers as JSON',
-      'image history REFERENCE                how it was made, newest step first',
-      'image tag REFERENCE NAME               a further name',
-      'image rm REFERENCE…                    the name, and with its last name the image; by id: the image',
-      'image prune [-a]                       what has no tag, with -a all that no container uses',
-      'image import PATH                      an OCI layout (folder or tar) or a `docker save` archive',
-      'image export REFERENCE… FILE           an OCI layout as tar, which `docker load` and `podman load` read too',
-      "image build-host NAME --bin PATH…      this machine's programs and their libraries as localhost/NAME:host",
       'Works without a running tskubelet too. Running containers keep what they use, whatever is removed.',
       'Progress goes to standard error: bars on a terminal, lines otherwise. Standard output has the result alone.',
     ],
     flags: ['output', 'all', 'creds', 'bin'],
+    verbs: () => import('./image.ts'),
     run: async (invocation, runtime) => (await import('./image.ts')).image(invocation, runtime),
   },
   cni: {
@@ -155,17 +145,29 @@ function renderHelp(): string {
   ].join('\n');
 }
 
-function renderCommandHelp({ usage, help, details = [], flags }: Command): string {
-  return [
-    `usage: tskubelet ${usage}`,
-    '',
-    `${help.slice(0, 1).toUpperCase()}${help.slice(1)}.`,
-    ...details,
-    '',
-    ...flags.map((name) => renderFlag(name, COMMAND_FLAGS[name])),
-    ...(['root-dir', 'run-dir', 'log-dir'] as const).map((name) => renderFlag(name, NODE_FLAGS[name])),
-    '',
-  ].join('\n');
+/** With a verb: of that one alone. */
+async function helpOf(command: Command, verb: string | undefined): Promise<Help> {
+  const verbs = await command.verbs?.();
+  if (verbs === undefined) return command;
+  return verb === undefined ? { ...command, details: [...verbs.verbLines(), ...(command.details ?? [])] } : verbs.verbHelp(verb);
+}
+
+/** Words that people bring from kubectl, docker and crictl, and where here is what they do. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  ...{ apply: 'files', create: 'files', delete: 'files', rm: 'files', stop: 'files', start: '--manifests PATH' },
+  ...{ ps: 'get pods', pods: 'get pods', inspect: 'describe pod', inspectp: 'describe pod' },
+  ...{ images: 'image ls', pull: 'image pull', push: 'image push', rmi: 'image rm', load: 'image import', save: 'image export' },
+};
+
+function unknownCommand(name: string): Error {
+  const list = "'tskubelet --help' lists the commands";
+  const place = Object.hasOwn(ELSEWHERE, name) ? ELSEWHERE[name] : undefined;
+  if (place === 'files')
+    return usageError(
+      `there is no command "${name}": add, change or remove a file in the folder of --manifests, and its pods follow; ${list}`,
+    );
+  if (place !== undefined) return usageError(`there is no command "${name}": it is 'tskubelet ${place}' here; ${list}`);
+  return usageError(`unknown command "${name}"${suggest(name, Object.keys(COMMANDS))}; ${list}`);
 }
 
 /** A flag of another command is refused: it would change nothing, and its user believes that it does. */
@@ -191,8 +193,8 @@ export async function runCommand(argv: readonly string[], runtime: RuntimeHalf):
   const [name, ...words] = first === 'help' ? following : invocation.words;
   if (version) return print(`tskubelet ${VERSION}\n`);
   const command = name === undefined ? undefined : Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
-  if (name !== undefined && command === undefined) throw usageError(`unknown command "${name}"; 'tskubelet --help' lists the commands`);
-  if (asked) return print(command === undefined ? renderHelp() : renderCommandHelp(command));
+  if (name !== undefined && command === undefined) throw unknownCommand(name);
+  if (asked) return print(command === undefined ? renderHelp() : renderCommandHelp(await helpOf(command, words[0])));
   if (name === undefined || command === undefined) {
     if (flags.manifests === undefined && flags.config === undefined)
       throw usageError("nothing to do: give --manifests PATH or a command; 'tskubelet --help' lists them");

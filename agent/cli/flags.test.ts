@@ -22,6 +22,7 @@ for (const [argv, words, flags, rest] of [
 
 for (const [argv, message] of [
   [['--nope'], "unknown flag --nope; 'tskubelet --help' lists the flags"],
+  [['--manifest', 'x'], "unknown flag --manifest (did you mean --manifests?); 'tskubelet --help' lists the flags"],
   [['-z'], "unknown flag -z; 'tskubelet --help' lists the flags"],
   [['--tail'], '--tail needs a value'],
   [['--tail', '--follow'], '--tail needs a value'],

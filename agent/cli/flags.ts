@@ -1,6 +1,7 @@
 // Owns the command line's flags: what there is, what it means, and the reading of argv. Flags may stand before or after the subcommand.
 import { parseArgs } from 'node:util';
 import { usageError } from '../error.ts';
+import { suggest } from './nearest.ts';
 
 export interface Flag {
   readonly type: 'string' | 'boolean';
@@ -142,7 +143,7 @@ export function parseArgv(argv: readonly string[]): Invocation {
     const name = /^--([^=]+)/.exec(word)?.[1];
     if (name === undefined || name in FLAGS) continue;
     if (LATER.includes(name)) throw usageError(`--${name} is not served by this version of tskubelet yet; leave it out`);
-    throw usageError(`unknown flag --${name}; 'tskubelet --help' lists the flags`);
+    throw usageError(`unknown flag --${name}${suggest(name, Object.keys(FLAGS), '--')}; 'tskubelet --help' lists the flags`);
   }
   try {
     const { values, positionals } = parseArgs({ args: [...own], options: FLAGS, allowPositionals: true, strict: true });

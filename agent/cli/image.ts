@@ -2,15 +2,19 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { CommandError, usageError } from '../error.ts';
-import type { Flags, Invocation } from './flags.ts';
+import type { CommandFlag, Flags, Invocation } from './flags.ts';
+import type { Help } from './help.ts';
 import { readHistory, renderHistory } from './image-history.ts';
 import { openImages } from './images.ts';
+import { suggest } from './nearest.ts';
 import { openProgress, type ProgressView } from './progress.ts';
 import type { ImageRow, Images, RuntimeHalf, TransferOptions } from './runtime-half.ts';
 import { renderSize, renderTable } from './table.ts';
 
 interface Verb {
   readonly usage: string;
+  readonly help: string;
+  readonly details?: readonly string[];
   /** What -o may be, beside nothing. */
   readonly outputs?: readonly string[];
   readonly flags?: readonly ('all' | 'creds' | 'bin')[];
@@ -21,6 +25,7 @@ interface Verb {
 const VERBS: Readonly<Record<string, Verb>> = {
   ls: {
     usage: 'ls',
+    help: 'list what is there',
     outputs: ['wide', 'json'],
     run: async (images, words, flags) => {
       take('ls', words, 0, 0);
@@ -29,6 +34,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   pull: {
     usage: 'pull REFERENCE',
+    help: 'get an image from its registry',
+    details: ['"nginx" means docker.io/library/nginx:latest.'],
     flags: ['creds'],
     run: async (images, words, flags) => {
       const [reference = ''] = take('pull', words, 1, 1);
@@ -41,6 +48,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   push: {
     usage: 'push REFERENCE [TARGET]',
+    help: 'send an image to a registry; TARGET is another name there',
+    details: ['Prints the name by which it can be pulled, digest included.'],
     outputs: ['json'],
     flags: ['creds'],
     run: async (images, words, flags) => {
@@ -56,6 +65,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   inspect: {
     usage: 'inspect REFERENCE',
+    help: 'print config and layers as JSON',
     outputs: ['json'],
     run: async (images, words) => {
       const [reference = ''] = take('inspect', words, 1, 1);
@@ -65,6 +75,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   history: {
     usage: 'history REFERENCE',
+    help: 'tell how it was made, newest step first',
+    details: ['-o wide shows the steps in full.'],
     outputs: ['wide', 'json'],
     run: async (images, words, flags) => {
       const [reference = ''] = take('history', words, 1, 1);
@@ -74,6 +86,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   tag: {
     usage: 'tag REFERENCE NAME',
+    help: 'give an image a further name',
     run: async (images, words) => {
       const [reference = '', name = ''] = take('tag', words, 2, 2);
       await find(images, reference);
@@ -82,6 +95,8 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   rm: {
     usage: 'rm REFERENCE…',
+    help: 'remove the name, and with its last name the image; by id: the image',
+    details: ['Running containers keep what they use.'],
     run: async (images, words) => {
       for (const reference of take('rm', words, 1)) {
         await find(images, reference);
@@ -92,6 +107,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   prune: {
     usage: 'prune [-a]',
+    help: 'remove what has no tag, with -a all that no container uses',
     outputs: ['json'],
     flags: ['all'],
     run: async (images, words, flags) => {
@@ -106,6 +122,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   import: {
     usage: 'import PATH',
+    help: 'take in an OCI layout (folder or tar) or a `docker save` archive',
     run: async (images, words) => {
       const [word = ''] = take('import', words, 1, 1);
       const file = path.resolve(word);
@@ -115,6 +132,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   export: {
     usage: 'export REFERENCE… FILE',
+    help: 'write an OCI layout as tar, which `docker load` and `podman load` read too',
     run: async (images, words) => {
       const all = take('export', words, 2);
       const references = all.slice(0, -1);
@@ -132,6 +150,7 @@ const VERBS: Readonly<Record<string, Verb>> = {
   },
   'build-host': {
     usage: 'build-host NAME --bin PATH…',
+    help: "make an image of this machine's programs and their libraries as localhost/NAME:host",
     flags: ['bin'],
     run: async (images, words, flags) => {
       const [name = ''] = take('build-host', words, 1, 1);
@@ -146,6 +165,28 @@ const VERBS: Readonly<Record<string, Verb>> = {
 
 /** What docker, podman, crictl and ctr say for them. */
 const ALIASES: Readonly<Record<string, string>> = { list: 'ls', remove: 'rm', rmi: 'rm', delete: 'rm', save: 'export', load: 'import' };
+
+function findVerb(word: string): { readonly name: string; readonly verb: Verb } {
+  const name = Object.hasOwn(ALIASES, word) ? (ALIASES[word] ?? word) : word;
+  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+  if (verb !== undefined) return { name, verb };
+  const what = word === '' ? 'what' : word;
+  throw usageError(`image ${what}?${suggest(word, Object.keys(VERBS))} usage: tskubelet image ${Object.keys(VERBS).join('|')}`);
+}
+
+/** One line for each verb, for `image --help`. */
+export function verbLines(): readonly string[] {
+  return Object.values(VERBS).map(({ usage, help }) => `image ${usage}`.padEnd(39) + help);
+}
+
+/** What `image VERB --help` says. */
+export function verbHelp(word: string): Help {
+  const { verb } = findVerb(word);
+  const { usage, help, details = [], outputs = [], flags = [] } = verb;
+  const formats = outputs.length === 0 ? [] : [`-o ${outputs.join(' and -o ')} ${outputs.length === 1 ? 'is' : 'are'} served.`];
+  const own: readonly CommandFlag[] = [...(outputs.length === 0 ? [] : (['output'] as const)), ...flags];
+  return { usage: `image ${usage}`, help, details: [...details, ...formats], flags: own };
+}
 
 const usageOf = (verb: string) => usageError(`usage: tskubelet image ${VERBS[verb]?.usage}`);
 
@@ -200,9 +241,7 @@ async function readCredentials({ creds }: Flags): Promise<Pick<TransferOptions, 
 
 export async function image({ flags, words }: Invocation, runtime: RuntimeHalf): Promise<number> {
   const [word = '', ...rest] = words;
-  const name = ALIASES[word] ?? word;
-  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
-  if (verb === undefined) throw usageError(`image ${word === '' ? 'what' : word}? usage: tskubelet image ${Object.keys(VERBS).join('|')}`);
+  const { name, verb } = findVerb(word);
   for (const flag of ['all', 'creds', 'bin'] as const) {
     if (flags[flag] === undefined || verb.flags?.includes(flag)) continue;
     const others = Object.keys(VERBS).filter((other) => VERBS[other]?.flags?.includes(flag));

@@ -15,7 +15,8 @@ import { openUploads, type UploadRepository } from './registry-upload.ts';
 const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'upload-'));
 after(() => fs.rmSync(dir, { recursive: true, force: true }));
 
-const bytes = Buffer.alloc(20 * 1024 * 1024, 'some content of a layer ');
+const PIECE_BYTES = 400_000;
+const bytes = Buffer.alloc(500_000, 'some content of a layer ');
 const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 const file = path.join(dir, 'layer');
 fs.writeFileSync(file, bytes);
@@ -85,7 +86,7 @@ async function openRegistry({ refuse = () => undefined, mountable = [], tokens =
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const uploads = openUploads(parseReference(`${host}/team/app:1`), { host: planUpstream(host), retryDelayMs: 1 });
+  const uploads = openUploads(parseReference(`${host}/team/app:1`), { host: planUpstream(host), retryDelayMs: 1, pieceBytes: PIECE_BYTES });
   const close = async () => {
     server.closeAllConnections();
     server.close();
@@ -119,7 +120,7 @@ test('a blob goes up in one request, and its progress is told', () =>
 
 test('a registry or proxy that refuses large requests gets the blob in pieces', () =>
   withRegistry(
-    { refuse: (method, _, length) => (method === 'PUT' && length > 17_000_000 ? 413 : undefined) },
+    { refuse: (method, _, length) => (method === 'PUT' && length > PIECE_BYTES ? 413 : undefined) },
     async ({ uploads, blobs, requests }) => {
       await uploads.upload(digest, bytes.length, { file });
       assert.ok(blobs.get(digest)?.equals(bytes));

@@ -30,9 +30,12 @@ export interface UploadOptions {
   readonly auth?: Credentials | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly retryDelayMs?: number;
+  /** Size of the pieces where one request is refused. */
+  readonly pieceBytes?: number;
 }
 
-export function openUploads(reference: Reference, { host, auth = {}, signal, retryDelayMs = 500 }: UploadOptions): UploadRepository {
+export function openUploads(reference: Reference, options: UploadOptions): UploadRepository {
+  const { host, auth = {}, signal, retryDelayMs = 500, pieceBytes = PIECE_BYTES } = options;
   const base = `${host.base}/${reference.path}`;
   const authorizations = new Map<string, string>();
 
@@ -141,8 +144,8 @@ export function openUploads(reference: Reference, { host, auth = {}, signal, ret
           );
         }
         let at = location;
-        for (let start = 0; start < sizeBytes; start += PIECE_BYTES) {
-          const length = Math.min(PIECE_BYTES, sizeBytes - start);
+        for (let start = 0; start < sizeBytes; start += pieceBytes) {
+          const length = Math.min(pieceBytes, sizeBytes - start);
           const part = await send('PATCH', at, {
             body: piece(content, start, length, sent),
             headers: { 'content-type': 'application/octet-stream', 'content-range': `${start}-${start + length - 1}` },
