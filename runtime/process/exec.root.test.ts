@@ -3,11 +3,14 @@ import fs from 'node:fs';
 import type net from 'node:net';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { PR_SET_CHILD_SUBREAPER } from '../linux/constants.ts';
+import { syscall } from '../linux/syscall.ts';
 import { DEFAULT_CAPABILITIES } from '../program/capabilities.ts';
 import { defaultSeccompFilter } from '../program/seccomp-default.ts';
 import type { Process } from '../program/spec.ts';
 import { type ExecProcess, type StartExecOptions, startExec } from './exec.ts';
 import { ProgramError } from './program-error.ts';
+import { childrenOf } from './start.ts';
 import { ALL_KINDS, execSpec, finish, Rig, type Started, skipReason } from './testing/rig.ts';
 
 const skip = skipReason();
@@ -84,6 +87,21 @@ for (const [args, code, exitCode, message] of [
       return true;
     });
   });
+
+// In a container whose PID 1 is npm or a shell nobody reaped them, and the pod's container could not end.
+test('commands that cannot run leave no orphans for PID 1 to reap', { skip }, async () => {
+  const names = () => childrenOf(process.pid).map((pid) => fs.readFileSync(`/proc/${pid}/comm`, 'latin1').trim());
+  syscall('prctl', PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  try {
+    for (let i = 0; i < 50; i++) await assert.rejects(startExec(execSpec(['nosuch']), { initPid: running.container.initPid }));
+    assert.deepEqual(
+      names().filter((name) => name === 'tskubelet-exec'),
+      [],
+    );
+  } finally {
+    syscall('prctl', PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+  }
+});
 
 test('an exec into a container that has ended says so', { skip }, async () => {
   const ended = await rig.start(rig.spec(['true']), await rig.pause());

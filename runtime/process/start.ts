@@ -1,5 +1,6 @@
 // Owns the walk from a program to a running process: image, launch, the first records, and the undo when one of them is a failure.
 import fs from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode } from '../linux/errno.ts';
 import { type Launched, launch } from '../linux/launcher.ts';
 import { createImage } from '../linux/memfd.ts';
@@ -13,6 +14,8 @@ import { decodeFailure, decodeWarning, ProgramError } from './program-error.ts';
 
 const SIGKILL = 9;
 const END_MS = 5000;
+/** A shim has nothing else to do than to reap its child. */
+const REAP_MS = 1000;
 /** How often a start looks whether its process ended without a word. */
 const SILENT_END_MS = 500;
 /** Mounting an overlay may wait for a disk; nothing else in a start takes long. */
@@ -131,7 +134,10 @@ function watchStart({ timeoutMs = START_TIMEOUT_MS, signal }: StartProgram, laun
   };
 }
 
-/** Kills what a failed start left: the shim's child too, when it is still setting up. */
+/**
+ * Kills what a failed start left: the shim's child too, when it is still setting up. The shim takes its child's end first: an orphan is
+ * the host's init to reap, and where that one does not (a container's PID 1 that is no init), its zombie keeps the PID namespace it was in.
+ */
 async function endStart(launched: Launched): Promise<void> {
   try {
     for (const child of childrenOf(launched.pid)) {
@@ -139,6 +145,7 @@ async function endStart(launched: Launched): Promise<void> {
       sendSignal(pidfd, SIGKILL);
       fs.closeSync(pidfd);
     }
+    for (const deadline = Date.now() + REAP_MS; childrenOf(launched.pid).length > 0 && Date.now() < deadline; ) await delay(1);
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'ESRCH', 'EINVAL')) throw error;
   }
