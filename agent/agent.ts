@@ -85,6 +85,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   };
   try {
     const cgroups = openCgroups(options);
+    undo.push(() => cgroups.removeEmpty());
     await fs.mkdir(options.runDir, { recursive: true, mode: 0o711 });
     const host = await readHost();
     const plain = connectCri(options.criEndpoint);
@@ -182,7 +183,6 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         await source?.close();
         if (stopPods) await pods.stopPods();
         await close();
-        await cgroups.removeEmpty();
       },
     };
   } catch (error) {

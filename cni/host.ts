@@ -55,7 +55,8 @@ export async function ensureHost(socket: NetlinkSocket, { bridge, podCidrs, reco
   const ipv6 = cidrs.some(({ family }) => family === 6);
   try {
     const changed = await applySysctls(hostSysctls(ipv6, advertisedLinkIndexes(routes).map(nameOf)));
-    if (changed.length > 0) onNotice(`set ${changed.map(renderSysctl).join(', ')} so that pods reach other networks`);
+    if (changed.length > 0)
+      onNotice(`${changed.map(renderSysctl).join(', ')} set on this machine, to stay, so that pods reach other networks`);
   } catch (error) {
     const { message, cause } = error as Error;
     onNotice(`${message}: ${(cause as Error).message}; pods reach each other and this machine only`);

@@ -209,7 +209,7 @@ test('run passes on output and the first exit code in the order of the manifest,
   assert.equal(code, 3, stderr);
   assert.deepEqual(stdout.trimEnd().split('\n').sort(), ['[one] err', '[one] out', '[two] no newline']);
   // Whether a new network namespace forwards already is the host's doing.
-  assert.equal(stderr.replace(/^\S+ warning: set net\..+ so that pods reach other networks\n/, ''), '');
+  assert.equal(stderr.replace(/^\S+ warning: net\..+ so that pods reach other networks\n/, ''), '');
   await assertClean();
 });
 

@@ -59,7 +59,7 @@ export async function startNode(settings: NodeSettings, runtime: RuntimeHalf, lo
       },
     };
   } catch (error) {
-    await embedded?.close();
+    await (embedded === undefined ? removeOwn(settings, runtime) : embedded.close());
     throw error;
   }
 }

@@ -27,10 +27,16 @@ export interface EventLog {
 /** Of all pods together: memory has a limit. */
 const KEPT = 1000;
 
+/** A step on the way to Started, which a line of its own tells soon: made, or an image that nobody had to pull. */
+function isStep({ reason }: Pick<PodEvent, 'reason'>, before: PodEvent | undefined): boolean {
+  return reason === 'Created' || (reason === 'Pulled' && before?.reason !== 'Pulling');
+}
+
 export function createEventLog(logger: Logger, now: () => number = Date.now): EventLog {
   const events: PodEvent[] = [];
   return {
     record(event) {
+      const before = events.findLast(({ pod, container }) => pod?.uid === event.pod?.uid && container === event.container);
       events.push({ ...event, atMs: now() });
       if (events.length > KEPT) events.shift();
       const fields = {
@@ -38,8 +44,9 @@ export function createEventLog(logger: Logger, now: () => number = Date.now): Ev
         ...(event.pod === undefined ? {} : { pod: `${event.pod.namespace}/${event.pod.name}` }),
         ...(event.container === undefined ? {} : { container: event.container }),
       };
-      if (event.type === 'Normal') logger.info(fields, event.message);
-      else logger.warn(fields, event.message);
+      if (event.type === 'Warning') logger.warn(fields, event.message);
+      else if (isStep(event, before)) logger.debug(fields, event.message);
+      else logger.info(fields, event.message);
     },
     list: () => [...events],
   };
