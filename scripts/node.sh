@@ -1,8 +1,11 @@
 # Sourced by the other scripts: installs the dependencies when they are missing or older than the lock, and sets $node to a Node >= 24.
 cd "$(dirname "$0")/.." || exit 1
 if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-  echo "installing dependencies (npm ci)"
-  npm ci || exit 1
+  echo "installing dependencies from npm's registry (npm ci); once, 550 MB on disk"
+  npm ci || {
+    echo "npm ci did not finish: it needs npm's registry this once ('npm ping' tells whether it is reached); then try again" >&2
+    exit 1
+  }
   touch node_modules/.package-lock.json
 fi
 node=node
