@@ -20,7 +20,8 @@ part() { # name, command…
 
 tests() { # number of the part
   find scripts agent runtime cni cri-proto bench -name '*.test.ts' ! -name '*.root.test.ts' ! -name '*.slow.test.ts' | sort |
-    xargs node --test --test-isolation=none --test-shard="$1/2" --test-reporter=./scripts/brief-reporter.ts
+    xargs node --test --test-isolation=none --test-shard="$1/2" --test-timeout=60000 --test-force-exit \
+      --test-reporter=./scripts/brief-reporter.ts
 }
 
 part types tsc --incremental --tsBuildInfoFile node_modules/.cache/types.tsbuildinfo &
