@@ -183,7 +183,9 @@ hostTest('what had to be set on the host is said, and the MTU is that of the def
   );
   run('sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0');
   const { network, notices } = await open();
-  assert.deepEqual(notices, ['net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1 set on this machine, to stay, so that pods reach other networks']);
+  assert.deepEqual(notices, [
+    'net.ipv4.ip_forward=1, net.ipv6.conf.all.forwarding=1 set on this machine, to stay, so that pods reach other networks',
+  ]);
   const a = await startPeer('a');
   await attach(network, a);
   assert.match(a.run('ip link show eth0'), /mtu 1380/);
