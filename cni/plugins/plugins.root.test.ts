@@ -4,43 +4,8 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { serve } from '../serve.ts';
-import { hostTest, openNamespace, type Peer, requestFromHost, run, startPeer, temporaryDirectory } from '../testing/host.ts';
-
-type Json = Record<string, unknown>;
-type Target = Pick<Peer, 'name' | 'netnsPath'>;
-
-interface Answer {
-  readonly exitCode: number;
-  readonly value: Json;
-}
-
-async function call(command: string, type: string, config: Json, target?: Target, args = ''): Promise<Answer> {
-  const env = {
-    CNI_COMMAND: command,
-    CNI_PATH: '/nonexistent',
-    CNI_ARGS: args,
-    ...(target === undefined ? {} : { CNI_CONTAINERID: target.name, CNI_NETNS: target.netnsPath, CNI_IFNAME: 'eth0' }),
-  };
-  const stdin = JSON.stringify({ cniVersion: '1.1.0', name: 'net1', type, ...config });
-  const { exitCode, output } = await serve(type, env, async () => stdin);
-  return { exitCode, value: output === '' ? {} : (JSON.parse(output) as Json) };
-}
-
-async function succeed(...args: Parameters<typeof call>): Promise<Json> {
-  const { exitCode, value } = await call(...args);
-  assert.equal(exitCode, 0, JSON.stringify(value));
-  return value;
-}
-
-async function fail(...args: Parameters<typeof call>): Promise<string> {
-  const { exitCode, value } = await call(...args);
-  assert.equal(exitCode, 1, JSON.stringify(value));
-  return `${value.code} ${value.msg}`;
-}
-
-const ipam = (dataDir: string, more: Json = {}): Json => ({
-  ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.9.0.0/24' }], [{ subnet: 'fd09::/64' }]], ...more },
-});
+import { hostTest, openNamespace, requestFromHost, run, startPeer, temporaryDirectory } from '../testing/host.ts';
+import { fail, ipam, type Json, succeed } from '../testing/plugin.ts';
 
 const links = () => run('ip -o link | grep -v ": lo:" || true');
 
@@ -173,6 +138,7 @@ hostTest('bandwidth, tuning and loopback change what is there, are checked, and 
   await succeed('DEL', 'bandwidth', { ...limits, prevResult: limited }, a);
   assert.doesNotMatch(run('ip -o link; tc qdisc'), /ifb|tbf|ingress/);
   const tuned: Json = {
+    dataDir: temporaryDirectory(),
     sysctl: { 'net.ipv4.conf.IFNAME.arp_filter': '1', 'net.ipv4.ip_local_port_range': '40000 50000' },
     mac: '02:11:22:33:44:55',
     mtu: 1300,
@@ -199,6 +165,48 @@ hostTest('bandwidth, tuning and loopback change what is there, are checked, and 
   );
   await succeed('DEL', 'loopback', {}, lo);
   assert.doesNotMatch(a.run('ip -o link show lo'), /<LOOPBACK,UP/);
+});
+
+hostTest('tuning gives an interface back as it was, whoever changed it', import.meta.url, async () => {
+  const dataDir = temporaryDirectory();
+  const ns = openNamespace('a');
+  run('ip link add eth0 mtu 1400 type veth peer name other; ip link set eth0 address 02:00:00:00:00:01 txqueuelen 0 allmulticast on');
+  run(`ip link set eth0 netns ${ns.netnsPath}`);
+  const state = () => ns.run('ip -d link show eth0');
+  const before = state();
+  const prevResult = { cniVersion: '1.0.0', interfaces: [{ name: 'eth0', sandbox: ns.netnsPath }] };
+  const shared: Json = { cniVersion: '1.0.0', dataDir, prevResult, mac: '02:11:22:33:44:55', mtu: 1300, promisc: true, allmulti: false };
+  const tuned = { ...shared, txQLen: 40 };
+  await succeed('ADD', 'tuning', tuned, ns);
+  assert.match(state(), /PROMISC.* mtu 1300 .* qlen 40\n.* 02:11:22:33:44:55 /);
+  assert.doesNotMatch(state(), /ALLMULTI/);
+  assert.match(await fail('CHECK', 'tuning', { ...tuned, txQLen: 41 }, ns), /^101 eth0 has a queue of 40 packets, not 41$/);
+  await succeed('DEL', 'tuning', tuned, ns);
+  assert.equal(state(), before);
+  assert.deepEqual(fs.readdirSync(dataDir), []);
+  const debian = '/usr/lib/cni/tuning';
+  if (fs.existsSync(debian)) {
+    const stdin = JSON.stringify({ name: 'net1', type: 'tuning', ...shared });
+    const env = `CNI_CONTAINERID=a CNI_NETNS=${ns.netnsPath} CNI_IFNAME=eth0 CNI_PATH=/usr/lib/cni`;
+    const ours = (command: string) => succeed(command, 'tuning', shared, ns);
+    const theirs = (command: string) => run(`echo '${stdin}' | CNI_COMMAND=${command} ${env} ${debian}`);
+    for (const [add, del] of [
+      [ours, theirs],
+      [theirs, ours],
+    ] as const) {
+      await add('ADD');
+      assert.match(state(), /PROMISC.* mtu 1300 .*\n.* 02:11:22:33:44:55 /);
+      await del('DEL');
+      assert.equal(state(), before);
+      assert.deepEqual(fs.readdirSync(dataDir), []);
+    }
+  }
+  // A container that is gone with its interface leaves no file either; and then there is nothing to give back.
+  await succeed('ADD', 'tuning', tuned, ns);
+  await succeed('DEL', 'tuning', tuned, { ...ns, netnsPath: '/nonexistent' });
+  assert.deepEqual(fs.readdirSync(dataDir), []);
+  await succeed('DEL', 'tuning', tuned, ns);
+  assert.match(state(), /mtu 1300/);
 });
 
 hostTest('host-local gives what is asked for, and shares its leases with the host-local of others', import.meta.url, async () => {

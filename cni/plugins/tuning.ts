@@ -1,11 +1,19 @@
-// Owns the plugin tuning: settings of the container's namespace and of its interface. They go with the namespace.
-import { type LinkChange, parseMac } from '../../runtime/linux/rtnetlink-link.ts';
-import { getLink, setLink } from '../link.ts';
-import { booleanField, numberField, objectOf, parsed } from '../spec/config.ts';
+// Owns the plugin tuning: settings of the container's namespace, which go with it, and of its interface, which may outlive it: a device
+// that a plugin lent to the container. What the interface was before is kept in the file in which everyone's tuning keeps it, and given
+// back at DEL, so that either may end what the other began.
+//   <dataDir>/<container id>_<interface>.json   {"mac", "mtu", "promisc", "allmulti", "txQLen"}, of what was changed
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { type Link, type LinkChange, parseMac } from '../../runtime/linux/rtnetlink-link.ts';
+import { findLink, getLink, setLink } from '../link.ts';
+import { booleanField, type Fields, numberField, objectOf, parsed, textField } from '../spec/config.ts';
 import { checkFailure, invalidConfig } from '../spec/error.ts';
 import type { PluginCall, PluginType } from '../spec/plugin.ts';
+import { readState, removeState, writeState } from '../state-file.ts';
 import { requestedMac } from './attachment.ts';
-import { readSysctl, withNamespaces, writeSysctl } from './netns.ts';
+import { readSysctl, withNamespaces, withNamespacesIfThere, writeSysctl } from './netns.ts';
+
+const DATA_DIR = '/run/cni/tuning';
 
 function sysctlsOf({ config, ifName }: PluginCall): [string, string][] {
   return Object.entries(objectOf(config.fields.sysctl, 'sysctl')).map(([key, value]) => {
@@ -18,8 +26,10 @@ function sysctlsOf({ config, ifName }: PluginCall): [string, string][] {
 }
 
 function changeOf(call: PluginCall): LinkChange {
-  const { fields } = call.config;
-  const mac = requestedMac(call);
+  return parseChange(call.config.fields, requestedMac(call));
+}
+
+function parseChange(fields: Fields, mac: string | undefined): LinkChange {
   if (mac !== undefined) parsed('mac', () => parseMac(mac));
   const mtu = numberField(fields, 'mtu', { min: 68, max: 65535 });
   const transmitQueue = numberField(fields, 'txQLen');
@@ -32,6 +42,36 @@ function changeOf(call: PluginCall): LinkChange {
   };
 }
 
+function backupFile({ config, containerId, ifName }: PluginCall): string {
+  return path.join(textField(config.fields, 'dataDir', DATA_DIR), `${containerId}_${ifName}.json`);
+}
+
+async function backUp(call: PluginCall, change: LinkChange, link: Link): Promise<void> {
+  const file = backupFile(call);
+  await fs.mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
+  await writeState(file, {
+    ...(change.mac === undefined ? {} : { mac: link.mac }),
+    ...(change.mtu === undefined ? {} : { mtu: link.mtu }),
+    ...(change.promiscuous === undefined ? {} : { promisc: link.promiscuous }),
+    ...(change.allMulticast === undefined ? {} : { allmulti: link.allMulticast }),
+    ...(change.transmitQueue === undefined ? {} : { txQLen: link.transmitQueue }),
+  });
+}
+
+async function giveBack(call: PluginCall, saved: Fields): Promise<void> {
+  // In a configuration 0 is no length; a device may have had it.
+  const queue = saved.txQLen === 0 ? { transmitQueue: 0 } : {};
+  const change = { ...parseChange(saved, textField(saved, 'mac')), ...queue };
+  await withNamespacesIfThere(call, async ({ sandbox }) => {
+    if ((await findLink(sandbox, call.ifName)) === undefined) return;
+    for (const [key, value] of Object.entries(change)) {
+      const one = setLink({ name: call.ifName, [key]: value }, `give ${call.ifName} its ${key} back`);
+      // As with everyone's tuning: what the device refuses to become again does not keep a container from ending.
+      await sandbox.request(one).catch(() => undefined);
+    }
+  });
+}
+
 export const tuning: PluginType = {
   async add(call) {
     const { prevResult } = call.config;
@@ -40,7 +80,10 @@ export const tuning: PluginType = {
     const change = changeOf(call);
     return withNamespaces(call, async ({ sandbox, netnsFd }) => {
       for (const [name, value] of sysctls) writeSysctl(netnsFd, name, value);
-      if (Object.keys(change).length > 0) await sandbox.request(setLink({ name: call.ifName, ...change }, `tune ${call.ifName}`));
+      if (Object.keys(change).length > 0) {
+        await backUp(call, change, await getLink(sandbox, call.ifName));
+        await sandbox.request(setLink({ name: call.ifName, ...change }, `tune ${call.ifName}`));
+      }
       const { mac, mtu } = await getLink(sandbox, call.ifName);
       const interfaces = prevResult.interfaces.map((one) =>
         one.sandbox !== undefined && one.name === call.ifName ? { ...one, mac, ...(one.mtu === undefined ? {} : { mtu }) } : one,
@@ -49,7 +92,13 @@ export const tuning: PluginType = {
     });
   },
 
-  del: async () => undefined,
+  async del(call) {
+    const file = backupFile(call);
+    const saved = await readState(file);
+    if (saved === undefined) return;
+    await giveBack(call, objectOf(saved, file));
+    await removeState(file);
+  },
 
   check: (call) =>
     withNamespaces(call, async ({ sandbox, netnsFd }) => {
@@ -58,12 +107,14 @@ export const tuning: PluginType = {
         if (now.split(/\s+/).join(' ') !== value.trim().split(/\s+/).join(' ')) throw checkFailure(`${name} is ${now}, not ${value}`);
       }
       const link = await getLink(sandbox, call.ifName);
-      const { mac, mtu, promiscuous, allMulticast } = changeOf(call);
+      const { mac, mtu, promiscuous, allMulticast, transmitQueue } = changeOf(call);
       if (mac !== undefined && mac.toLowerCase() !== link.mac) throw checkFailure(`${call.ifName} has MAC ${link.mac}, not ${mac}`);
       if (mtu !== undefined && mtu !== link.mtu) throw checkFailure(`${call.ifName} has mtu ${link.mtu}, not ${mtu}`);
       if (promiscuous !== undefined && promiscuous !== link.promiscuous)
         throw checkFailure(`${call.ifName}: promiscuous mode is ${link.promiscuous ? 'on' : 'off'}`);
       if (allMulticast !== undefined && allMulticast !== link.allMulticast)
         throw checkFailure(`${call.ifName}: allmulti is ${link.allMulticast ? 'on' : 'off'}`);
+      if (transmitQueue !== undefined && transmitQueue !== link.transmitQueue)
+        throw checkFailure(`${call.ifName} has a queue of ${link.transmitQueue} packets, not ${transmitQueue}`);
     }),
 };

@@ -180,6 +180,8 @@ export interface Link {
   readonly promiscuous: boolean;
   readonly allMulticast: boolean;
   readonly mtu: number;
+  /** In packets. */
+  readonly transmitQueue: number;
   /** "0a:58:0a:f4:00:05"; empty where a link has none. */
   readonly mac: string;
   /** Index of the bridge that it is a port of; 0 for none. */
@@ -210,6 +212,7 @@ export function parseLink({ body }: Message): Link {
     allMulticast: (flags & IFF_ALLMULTI) !== 0,
     name: attributeText(attributes.get(IFLA_IFNAME) ?? none),
     mtu: attributes.get(IFLA_MTU)?.readUInt32LE(0) ?? 0,
+    transmitQueue: attributes.get(IFLA_TXQLEN)?.readUInt32LE(0) ?? 0,
     mac: formatMac(attributes.get(IFLA_ADDRESS) ?? none),
     master: attributes.get(IFLA_MASTER)?.readUInt32LE(0) ?? 0,
     parent: attributes.get(IFLA_LINK)?.readUInt32LE(0) ?? 0,
