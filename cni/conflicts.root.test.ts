@@ -26,13 +26,13 @@ hostTest('a taken hostPort is refused with the name of who has it, and free agai
   const a = await startPeer('a');
   const b = await startPeer('b');
   await attach(network, a, mapping);
-  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  const before = run('ip -o link | wc -l; nft -s list table inet tskubelet');
   assert.equal(await refusal(attach(network, b, mapping)), 'hostPort 8080/tcp is taken by sandbox a (default/a)');
   assert.equal(
     await refusal(attach(network, b, [{ ...mapping[0], hostIp: '127.0.0.1' }])),
     'hostPort 127.0.0.1:8080/tcp is taken by sandbox a (default/a)',
   );
-  assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+  assert.equal(run('ip -o link | wc -l; nft -s list table inet tskubelet'), before);
   assert.deepEqual(fs.readdirSync(path.join(stateDir, 'attachments')), ['a.json']);
   await network.detach('a');
   await attach(network, b, mapping);
@@ -42,7 +42,7 @@ hostTest('a taken hostPort is refused with the name of who has it, and free agai
 hostTest('a hostPort that a program of the host listens on is refused with its name, and leaves nothing', import.meta.url, async () => {
   const { network, stateDir } = await open();
   const a = await startPeer('a');
-  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  const before = run('ip -o link | wc -l; nft -s list table inet tskubelet');
   // The peer script of the tests serves port 80 of both families wherever it runs.
   const other = await startPeer('other', { onHost: true });
   const program = new RegExp(`is taken by node \\(pid ${other.pid}\\), which listens on it: stop that, or choose another hostPort$`);
@@ -52,7 +52,7 @@ hostTest('a hostPort that a program of the host listens on is refused with its n
   const own = net.createServer().listen(8080, '127.0.0.1');
   await once(own, 'listening');
   assert.match(await refusal(attach(network, a, mapping)), /^hostPort 8080\/tcp is taken by tskubelet itself/);
-  assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+  assert.equal(run('ip -o link | wc -l; nft -s list table inet tskubelet'), before);
   assert.deepEqual(fs.readdirSync(path.join(stateDir, 'attachments')), []);
   await attach(network, a, [{ ...mapping[0], hostIp: '::1' }]);
   await network.detach('a');
@@ -108,7 +108,7 @@ hostTest('two nodes live side by side', import.meta.url, async () => {
 
 hostTest('50 pods attach at once, keep the event loop free, and leave nothing', import.meta.url, async () => {
   const { network, stateDir } = await open();
-  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  const before = run('ip -o link | wc -l; nft -s list table inet tskubelet');
   const pods = Array.from({ length: 50 }, (_, i) => openNamespace(`pod${i}`));
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
@@ -119,7 +119,7 @@ hostTest('50 pods attach at once, keep the event loop free, and leave nothing', 
   console.log(`50 attaches in ${performance.now() - started} ms, event loop delay p99 ${delay.percentile(99) / 1e6} ms`);
   assert.equal(new Set(results.flatMap(({ ips }) => ips)).size, 2 * pods.length);
   await Promise.all(pods.map(({ name }) => network.detach(name)));
-  assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+  assert.equal(run('ip -o link | wc -l; nft -s list table inet tskubelet'), before);
   assert.deepEqual(fs.readdirSync(path.join(stateDir, 'ipam')), []);
 });
 
@@ -144,10 +144,10 @@ hostTest('a step that fails is taken back with those before it, whichever it is'
     },
   });
   const a = await startPeer('a');
-  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  const before = run('ip -o link | wc -l; nft -s list table inet tskubelet');
   for (failAt of ['recorded', 'added host-local', 'added bridge', 'added portmap']) {
     assert.equal(await refusal(attach(network, a, mapping)), `fault at ${failAt}`);
-    assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+    assert.equal(run('ip -o link | wc -l; nft -s list table inet tskubelet'), before);
     assert.deepEqual(
       ['attachments', 'ipam'].flatMap((name) => fs.readdirSync(path.join(stateDir, name))),
       [],

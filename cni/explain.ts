@@ -10,7 +10,9 @@ import { listAddresses } from './address.ts';
 import type { AttachmentRecord } from './attachment.ts';
 import { planHostPorts } from './host-port.ts';
 import { formatCidr, formatIp, type IpAddress, ipFromBytes, parseIp } from './ip.ts';
-import { type HostPort, planRules, type TableConfig } from './nft-table.ts';
+import type { Counted } from './nat.ts';
+import { type Count, formatCount } from './nft-counter.ts';
+import { type HostPort, hostPortPlace, planRules, ruleKey, type TableConfig } from './nft-table.ts';
 import { defaultLinkIndex, listRoutes } from './route.ts';
 
 export interface ExplainedTraffic {
@@ -42,15 +44,31 @@ export interface ExplainedLink {
   readonly commands: readonly string[];
 }
 
+/** Of the first packets of connections, but in chains of filters. */
+export interface ExplainedCount {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
 export interface ExplainedRule {
   readonly chain: string;
+  /** As nft(8) lists it, with what it has counted. */
   readonly text: string;
   readonly comment: string;
+  readonly count?: ExplainedCount;
+}
+
+export interface ExplainedHostPort {
+  readonly map: string;
+  /** As nft(8) lists it, with what it has counted. */
+  readonly element: string;
+  readonly count?: ExplainedCount;
+  readonly command: string;
 }
 
 export interface ExplainedNat {
   readonly table: string;
-  readonly hostPorts: readonly { readonly map: string; readonly element: string; readonly command: string }[];
+  readonly hostPorts: readonly ExplainedHostPort[];
   readonly rules: readonly ExplainedRule[];
   readonly commands: readonly string[];
 }
@@ -190,12 +208,12 @@ function formatPrefix(bytes: Buffer, prefixLength: number): string {
 }
 
 /** What of the table concerns this pod: rules of its families, those of hostPorts when it has any. */
-export function explainNat(record: AttachmentRecord, config: TableConfig): ExplainedNat {
+export function explainNat(record: AttachmentRecord, config: TableConfig, counted: Counted): ExplainedNat {
   const addresses = record.addresses.map(({ address }) => parseIp(address));
   const hostPorts = planHostPorts(record.portMappings, addresses);
   const families = new Set(addresses.map(({ family }) => family));
   const list = (what: string, name: string) => `nft list ${what} inet ${config.table}${name === '' ? '' : ` ${name}`}`;
-  const concerns = ({ text, comment }: ExplainedRule): boolean => {
+  const concerns = ({ text, comment }: Pick<ExplainedRule, 'text' | 'comment'>): boolean => {
     if (!families.has(6) && /\bip6\b|ipv6/.test(text)) return false;
     if (!families.has(4) && /\bip\b|ipv4/.test(text)) return false;
     return hostPorts.length > 0 || !/hostPort|to an address of this host/.test(comment);
@@ -203,15 +221,25 @@ export function explainNat(record: AttachmentRecord, config: TableConfig): Expla
   return {
     table: config.table,
     hostPorts: hostPorts.map((hostPort) => {
-      const map = `host${hostPort.hostIp === undefined ? 'port' : 'ip'}${hostPort.address.family}`;
-      return { map, element: renderElement(hostPort), command: list('map', map) };
+      const { set: map, element } = hostPortPlace(hostPort);
+      const count = counted.elements.get(map)?.get(element.key.toString('hex'))?.count;
+      return { map, element: renderElement(hostPort, count), ...explainCount(count), command: list('map', map) };
     }),
     rules: planRules(config)
-      .map(({ chain, text, comment }) => ({ chain, text, comment }))
-      .filter(concerns),
+      .filter(concerns)
+      .map((rule) => {
+        const count = counted.rules.get(ruleKey(rule));
+        const text = count === undefined ? rule.text : rule.text.replace(/\bcounter\b/, formatCount(count));
+        return { chain: rule.chain, text, comment: rule.comment, ...explainCount(count) };
+      }),
     commands: [list('table', ''), `conntrack -L --orig-src ${record.addresses[0]?.address ?? ''}`],
   };
 }
 
-const renderElement = ({ protocol, hostPort, hostIp, address, containerPort }: HostPort): string =>
-  `${hostIp === undefined ? '' : `${formatIp(hostIp)} . `}${protocol} . ${hostPort} : ${formatIp(address)} . ${containerPort}`;
+const explainCount = (count: Count | undefined): { readonly count?: ExplainedCount } =>
+  count === undefined ? {} : { count: { packets: Number(count.packets), bytes: Number(count.bytes) } };
+
+function renderElement({ protocol, hostPort, hostIp, address, containerPort }: HostPort, count: Count | undefined): string {
+  const key = `${hostIp === undefined ? '' : `${formatIp(hostIp)} . `}${protocol} . ${hostPort}`;
+  return `${key}${count === undefined ? '' : ` ${formatCount(count)}`} : ${formatIp(address)} . ${containerPort}`;
+}

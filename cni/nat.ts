@@ -1,5 +1,6 @@
 // Owns tskubelet's nftables table in the kernel: made when missing or different, its elements kept as wanted, foreign changes undone.
 import { createHash } from 'node:crypto';
+import { hasCode } from '../runtime/linux/errno.ts';
 import { attributeString, attributeText, listAttributes, type Message, parseAttributes, type Request } from '../runtime/linux/netlink.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import {
@@ -15,8 +16,20 @@ import {
   parseNftMessage,
   runBatch,
 } from '../runtime/linux/nfnetlink.ts';
-import { addElements, deleteElements, deleteTable, type Element } from './nft-message.ts';
-import { type Elements, type HostPort, planChanges, planElements, planTable, sets, type TableConfig } from './nft-table.ts';
+import { type Count, countOf, parseCounter, withoutCounts } from './nft-counter.ts';
+import { addElements, commentOf, deleteElements, deleteTable, type Element } from './nft-message.ts';
+import {
+  continueCounts,
+  type Elements,
+  type HostPort,
+  planChanges,
+  planElements,
+  planTable,
+  type RuleCounts,
+  ruleKey,
+  sets,
+  type TableConfig,
+} from './nft-table.ts';
 import { readState, writeState } from './state-file.ts';
 import { Turns } from './turns.ts';
 
@@ -33,6 +46,11 @@ export interface NatOptions {
   /** What the table should say now. */
   readonly content: () => NatContent;
   readonly onNotice: (sentence: string) => void;
+}
+
+export interface Counted {
+  readonly rules: RuleCounts;
+  readonly elements: Elements;
 }
 
 /** `planned` and `kernel` are hashes: of the requests that made the table, and of what the kernel listed for it then. */
@@ -72,7 +90,10 @@ export class Nat {
       this.#present = await this.#listElements(content.table);
       return this.#change(content.table, wanted);
     }
-    await runBatch(this.#commands, [...plan, ...changeRequests(content.table, planElements([]), wanted)]);
+    // What is counted between this look and the new table is lost; what others flushed is, too.
+    const { rules, elements } = await this.#counted(content.table);
+    const requests = changeRequests(content.table, planElements([]), continueCounts(wanted, elements));
+    await runBatch(this.#commands, [...planTable(content, rules), ...requests]);
     this.#present = wanted;
     writeState(this.#options.stateFile, { planned, kernel: await this.#fingerprint(content.table) });
     return true;
@@ -107,7 +128,7 @@ export class Nat {
     const listings = [
       { message: NFT_MSG_GETTABLE, attributes: [1, 2] },
       { message: NFT_MSG_GETCHAIN, attributes: [1, 3, 4, 5, 7] },
-      { message: NFT_MSG_GETSET, attributes: [1, 2, 3, 4, 5, 6, 7] },
+      { message: NFT_MSG_GETSET, attributes: [1, 2, 3, 4, 5, 6, 7, 17] },
       { message: NFT_MSG_GETRULE, attributes: [1, 2, 4, 7] },
     ];
     const parts: Buffer[] = [];
@@ -115,10 +136,34 @@ export class Nat {
       const found = (await this.#list(nftRequest(message, 0, 'list nftables', []))).filter((one) => tableOf(one) === table);
       if (message === NFT_MSG_GETTABLE && found.length === 0) return undefined;
       for (const one of found)
-        for (const number of attributes)
-          parts.push(Buffer.of(message, number), parseNftMessage(one)?.attributes.get(number) ?? Buffer.of());
+        for (const number of attributes) {
+          const value = parseNftMessage(one)?.attributes.get(number) ?? Buffer.of();
+          parts.push(Buffer.of(message, number), message === NFT_MSG_GETRULE && number === 4 ? withoutCounts(value) : value);
+        }
     }
     return hashOf(parts);
+  }
+
+  /** What the kernel has counted; of rules and elements that it does not have, nothing. */
+  counted(): Promise<Counted> {
+    return this.#turns.run('', () => this.#counted(this.#options.content().table));
+  }
+
+  async #counted(table: string): Promise<Counted> {
+    const rules = new Map<string, Count>();
+    for (const message of await this.#list(nftRequest(NFT_MSG_GETRULE, 0, 'list rules', []))) {
+      if (tableOf(message) !== table) continue;
+      const attributes = parseNftMessage(message)?.attributes;
+      const [chain, expressions, comment] = [2, 4, 7].map((number) => attributes?.get(number) ?? Buffer.of()) as [Buffer, Buffer, Buffer];
+      const count = countOf(expressions);
+      if (count !== undefined) rules.set(ruleKey({ chain: attributeText(chain), comment: commentOf(comment) }), count);
+    }
+    const elements = await this.#listElements(table).catch((error: unknown) => {
+      // No such table, or one that another version of this program made.
+      if (hasCode(error, 'ENOENT')) return planElements([]);
+      throw error;
+    });
+    return { rules, elements };
   }
 
   async #listElements(table: string): Promise<Elements> {
@@ -190,7 +235,12 @@ function parseElements(message: Message): Element[] {
     const attributes = parseAttributes(value);
     const register = (type: number) => parseAttributes(attributes.get(type) ?? Buffer.of()).get(1);
     const data = register(2);
-    return { key: register(1) ?? Buffer.of(), ...(data === undefined ? {} : { data }) };
+    const count = parseCounter(attributes.get(7) ?? Buffer.of());
+    return {
+      key: register(1) ?? Buffer.of(),
+      ...(data === undefined ? {} : { data }),
+      ...(count === undefined ? {} : { count }),
+    };
   });
 }
 

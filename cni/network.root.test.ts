@@ -115,13 +115,13 @@ hostTest('a pod cannot reach what listens on the host’s 127.0.0.1 alone', impo
 
 hostTest('an attachment is idempotent, and gone with all that belongs to it after detach', import.meta.url, async () => {
   const { network } = await open();
-  const before = run('ip -o link | wc -l; nft list table inet tskubelet');
+  const before = run('ip -o link | wc -l; nft -s list table inet tskubelet');
   const web = await startPeer('web');
   const mapping = [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] as const;
   const first = await attach(network, web, mapping);
   assert.deepEqual(await attach(network, web, mapping), first);
-  assert.match(run('nft list map inet tskubelet hostport4'), new RegExp(`tcp . 8080 : ${addressOf(first)} . 80`));
+  assert.match(run('nft list map inet tskubelet hostport4'), new RegExp(`tcp . 8080 counter packets 0 bytes 0 : ${addressOf(first)} . 80`));
   await network.detach('web');
   await network.detach('web');
-  assert.equal(run('ip -o link | wc -l; nft list table inet tskubelet'), before);
+  assert.equal(run('ip -o link | wc -l; nft -s list table inet tskubelet'), before);
 });

@@ -271,7 +271,7 @@ class PodNetwork implements Network {
     const { netnsPath, hostInterface, addresses } = record;
     return explainNetwork({
       ...{ netnsPath, hostInterface, socket: this.#socket, ips: addresses.map(({ address }) => address) },
-      ...(this.#nat === undefined ? {} : { nat: explainNat(record, this.#natContent()) }),
+      ...(this.#nat === undefined ? {} : { nat: explainNat(record, this.#natContent(), await this.#nat.counted()) }),
     });
   }
 

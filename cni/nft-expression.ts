@@ -15,10 +15,12 @@ export interface Expression {
   readonly attributes: readonly Buffer[];
 }
 
+export function encodeExpression(type: number, { name, attributes }: Expression): Buffer {
+  return nested(type, [attributeString(NFTA_EXPR_NAME, name), nested(NFTA_EXPR_DATA, attributes)]);
+}
+
 export function encodeExpressions(expressions: readonly Expression[]): Buffer[] {
-  return expressions.map(({ name, attributes }) =>
-    nested(NFTA_LIST_ELEM, [attributeString(NFTA_EXPR_NAME, name), nested(NFTA_EXPR_DATA, attributes)]),
-  );
+  return expressions.map((expression) => encodeExpression(NFTA_LIST_ELEM, expression));
 }
 
 /** A register: 16 bytes from 1 (NFT_REG_1 to _4), or 4 bytes by word(): word(0) to word(3) are NFT_REG_1's. */

@@ -20,7 +20,8 @@ import {
   NFT_MSG_NEWTABLE,
   nftRequest,
 } from '../runtime/linux/nfnetlink.ts';
-import { type Expression, encodeExpressions } from './nft-expression.ts';
+import { type Count, counter, isCounter } from './nft-counter.ts';
+import { type Expression, encodeExpression, encodeExpressions } from './nft-expression.ts';
 
 const NFTA_LIST_ELEM = 1;
 const NFT_SET_MAP = 8;
@@ -53,12 +54,16 @@ export interface SetDefinition {
   readonly key: readonly DataType[];
   /** Of a map. */
   readonly data?: readonly DataType[];
+  /** Each element counts its lookups. Kernels before 5.7 do not. */
+  readonly counted?: boolean;
 }
 
 export interface Element {
   readonly key: Buffer;
   readonly data?: Buffer;
   readonly comment?: string;
+  /** What its counter says, or shall begin with. */
+  readonly count?: Count;
 }
 
 /** User data of nft(8), of rules and elements alike: type 0 is the comment. */
@@ -110,7 +115,7 @@ export function addChain(table: string, name: string, base?: BaseChain): Request
 }
 
 /** `id` is unique within a batch. */
-export function addSet(table: string, { name, key, data }: SetDefinition, id: number): Request {
+export function addSet(table: string, { name, key, data, counted }: SetDefinition, id: number): Request {
   return nftRequest(NFT_MSG_NEWSET, NLM_F_CREATE, `add ${data === undefined ? 'set' : 'map'} ${name}`, [
     attributeString(1, table),
     attributeString(2, name),
@@ -119,14 +124,16 @@ export function addSet(table: string, { name, key, data }: SetDefinition, id: nu
     attributeBe32(5, typeLength(key)),
     ...(data === undefined ? [] : [attributeBe32(6, typeNumber(data)), attributeBe32(7, typeLength(data))]),
     attributeBe32(10, id),
+    ...(counted === true ? [encodeExpression(17, counter())] : []),
   ]);
 }
 
-const encodeElement = ({ key, data, comment }: Element): Buffer =>
+const encodeElement = ({ key, data, comment, count }: Element): Buffer =>
   nested(NFTA_LIST_ELEM, [
     nested(1, [attribute(1, key)]),
     ...(data === undefined ? [] : [nested(2, [attribute(1, data)])]),
     ...(comment === undefined ? [] : [attribute(6, encodeComment(comment))]),
+    ...(count === undefined ? [] : [encodeExpression(7, counter(count))]),
   ]);
 
 function elementRequests(
@@ -165,16 +172,17 @@ export function deleteElements(table: string, set: string, elements: readonly El
 export interface Rule {
   readonly chain: string;
   readonly comment: string;
-  /** As nft(8) lists it, without the comment. */
+  /** As nft(8) lists it, without the comment, and without what its counter says. */
   readonly text: string;
   readonly expressions: readonly Expression[];
 }
 
-export function addRule(table: string, { chain, comment, expressions }: Omit<Rule, 'text'>): Request {
+/** `count`: what its counter begins with. */
+export function addRule(table: string, { chain, comment, expressions }: Omit<Rule, 'text'>, count?: Count): Request {
   return nftRequest(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, `add rule "${comment}" to ${chain}`, [
     attributeString(1, table),
     attributeString(2, chain),
-    nested(4, encodeExpressions(expressions)),
+    nested(4, encodeExpressions(expressions.map((one) => (isCounter(one) ? counter(count) : one)))),
     attribute(7, encodeComment(comment)),
   ]);
 }

@@ -4,7 +4,7 @@ import { nftBatch } from '../runtime/linux/nfnetlink.ts';
 import { parseCidr, parseIp } from './ip.ts';
 import { compare, ctState, dnat, encodeExpressions, jump, lookup, mask, masquerade, meta, payload, word } from './nft-expression.ts';
 import { addChain, addElements, addRule, addSet, addTable, concatenate, deleteElements } from './nft-message.ts';
-import { type HostPort, planChanges, planElements, planRules, planTable } from './nft-table.ts';
+import { continueCounts, type HostPort, planChanges, planElements, planRules, planTable, ruleKey } from './nft-table.ts';
 
 const hex = (...parts: readonly Buffer[]) => Buffer.concat(parts).toString('hex');
 
@@ -90,10 +90,46 @@ test('planChanges adds what is missing, deletes what is too much, and replaces w
   );
 });
 
+test('an element goes on counting where it leads to what it led to', () => {
+  const count = { packets: 3n, bytes: 180n };
+  const listed = (hostPorts: readonly HostPort[]) =>
+    new Map([...planElements(hostPorts)].map(([set, all]) => [set, new Map([...all].map(([key, one]) => [key, { ...one, count }]))]));
+  const continued = (next: HostPort) =>
+    [
+      ...continueCounts(planElements([next]), listed([web]))
+        .get('hostport4')!
+        .values(),
+    ].map((one) => one.count);
+  assert.deepEqual(continued(web), [count]);
+  assert.deepEqual(continued({ ...web, address: parseIp('10.244.0.6') }), [undefined]);
+  assert.deepEqual(continued({ ...web, hostPort: 8081 }), [undefined]);
+  // NFTA_SET_ELEM_EXPR { name "counter", data { bytes, packets } }, each number big endian.
+  const [request] = addElements('t', 's', [{ key: Buffer.of(1, 2, 3, 4), count }]);
+  assert.match(hex(request!.body), /2c0007800c000100636f756e746572001c0002800c00010000000000000000b40c0002000000000000000003$/);
+});
+
+test('rules are told apart by chain and comment, and go on counting by these', () => {
+  const cidrs = ['10.244.0.0/24', 'fd00:244::/64'].map(parseCidr);
+  const config = {
+    table: 't',
+    bridge: 'tsk0',
+    cidrs,
+    direct: ['10.0.0.0/8', '172.16.0.0/12', 'fd00::/8'].map(parseCidr),
+    bridgeFilter: [],
+  };
+  const keys = planRules(config).map(ruleKey);
+  assert.equal(new Set(keys).size, keys.length);
+  const key = 'postrouting: pods to other networks, IPv6';
+  const counting = (packets: bigint) => planTable(config, new Map([[key, { packets, bytes: 0n }]])).map(({ body }) => hex(body));
+  const changed = counting(7n).flatMap((body, i) => (body === counting(0n)[i] ? [] : body));
+  assert.equal(changed.length, 1);
+  assert.match(changed[0] ?? '', /0c0002000000000000000007/);
+});
+
 test('the table is replaced in one transaction: made, deleted, made, then sets, chains, rules', () => {
   const config = { table: 'tskubelet', bridge: 'tsk0', cidrs: [parseCidr('10.244.0.0/24')], direct: [], bridgeFilter: [] };
   const plan = planTable(config).map(({ what }) => what);
   assert.deepEqual(plan.slice(0, 3), ['add table inet tskubelet', 'delete table inet tskubelet', 'add table inet tskubelet']);
   assert.ok(plan.indexOf('add chain hostports') < plan.findIndex((what) => what.startsWith('add rule')));
-  assert.equal(planRules(config).filter(({ comment }) => comment === 'pods to other networks').length, 1);
+  assert.equal(planRules(config).filter(({ comment }) => comment === 'pods to other networks, IPv4').length, 1);
 });

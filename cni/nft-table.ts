@@ -6,6 +6,7 @@
 // A hostPort is an element of a map, not a rule: pods come and go without a change to any chain.
 import type { Request } from '../runtime/linux/netlink.ts';
 import { bitsOf, type Cidr, type Family, formatCidr, type IpAddress, ipBytes, parseCidr } from './ip.ts';
+import { type Count, counter } from './nft-counter.ts';
 import {
   CT_STATE_ESTABLISHED,
   CT_STATE_RELATED,
@@ -66,8 +67,13 @@ const ADDRESS = { 4: 'ipv4_addr', 6: 'ipv6_addr' } as const;
 
 const setsOf = (family: Family): SetDefinition[] => [
   { name: `hairpin${family}`, key: [ADDRESS[family], ADDRESS[family]] },
-  { name: `hostport${family}`, key: ['inet_proto', 'inet_service'], data: [ADDRESS[family], 'inet_service'] },
-  { name: `hostip${family}`, key: [ADDRESS[family], 'inet_proto', 'inet_service'], data: [ADDRESS[family], 'inet_service'] },
+  { name: `hostport${family}`, key: ['inet_proto', 'inet_service'], data: [ADDRESS[family], 'inet_service'], counted: true },
+  {
+    name: `hostip${family}`,
+    key: [ADDRESS[family], 'inet_proto', 'inet_service'],
+    data: [ADDRESS[family], 'inet_service'],
+    counted: true,
+  },
 ];
 
 export const sets: readonly SetDefinition[] = [...setsOf(4), ...setsOf(6)];
@@ -80,8 +86,14 @@ export const chains: readonly { readonly name: string; readonly base?: BaseChain
   { name: 'input', base: { type: 'filter', hook: 'input', priority: 0 } },
 ];
 
-/** The table without elements, in place of what was there: one transaction. */
-export function planTable(config: TableConfig): Request[] {
+/** What rules have counted, by ruleKey(). */
+export type RuleCounts = ReadonlyMap<string, Count>;
+
+/** Comments are unique in a chain, and stay what they are when a network changes. */
+export const ruleKey = ({ chain, comment }: Pick<Rule, 'chain' | 'comment'>): string => `${chain}: ${comment}`;
+
+/** The table without elements, in place of what was there: one transaction. Its rules go on counting from `counts`. */
+export function planTable(config: TableConfig, counts: RuleCounts = new Map()): Request[] {
   const { table } = config;
   return [
     // Deleting needs it to exist.
@@ -90,7 +102,7 @@ export function planTable(config: TableConfig): Request[] {
     addTable(table),
     ...sets.map((set, i) => addSet(table, set, i + 1)),
     ...chains.map(({ name, base }) => addChain(table, name, base)),
-    ...planRules(config).map((rule) => addRule(table, rule)),
+    ...planRules(config).map((rule) => addRule(table, rule, counts.get(ruleKey(rule)))),
   ];
 }
 
@@ -111,7 +123,7 @@ export function planRules({ bridge, cidrs, direct, bridgeFilter }: TableConfig):
   return [
     ...['prerouting', 'output'].map((chain) => rule(chain, 'to an address of this host', toHost)),
     ...([4, 6] as const).flatMap(hostPortRules),
-    rule('postrouting', 'localhost to a hostPort', within('source', LOOPBACK), interfaceIs('oifname', 'eq', bridge), masqueraded),
+    rule('postrouting', 'localhost to a hostPort', within('source', LOOPBACK), interfaceIs('oifname', 'eq', bridge), counted, masqueraded),
     ...([4, 6] as const).map(hairpinRule),
     // The answer of a pod to another of the same bridge would go there at once, past the connection that must translate it back.
     ...cidrs
@@ -119,10 +131,11 @@ export function planRules({ bridge, cidrs, direct, bridgeFilter }: TableConfig):
       .map((cidr) =>
         rule(
           'postrouting',
-          "pods to each other's hostPorts",
+          `pods to each other's hostPorts, IPv${cidr.family}`,
           within('source', cidr),
           interfaceIs('oifname', 'eq', bridge),
           translated,
+          counted,
           masqueraded,
         ),
       ),
@@ -130,15 +143,37 @@ export function planRules({ bridge, cidrs, direct, bridgeFilter }: TableConfig):
       direct
         .filter(({ family }) => family === cidr.family)
         .map((network) =>
-          rule('postrouting', 'pods to networks that know them', within('source', cidr), within('destination', network), returned),
+          rule(
+            'postrouting',
+            `pods to ${formatCidr(network)}, which knows them`,
+            within('source', cidr),
+            within('destination', network),
+            counted,
+            returned,
+          ),
         ),
     ),
     ...cidrs.map((cidr) =>
-      rule('postrouting', 'pods to other networks', within('source', cidr), interfaceIs('oifname', 'neq', bridge), masqueraded),
+      rule(
+        'postrouting',
+        `pods to other networks, IPv${cidr.family}`,
+        within('source', cidr),
+        interfaceIs('oifname', 'neq', bridge),
+        counted,
+        masqueraded,
+      ),
     ),
     // route_localnet on the bridge would let a pod reach what listens on 127.0.0.1 alone (CVE-2020-8558), or pass for a local client.
     ...(['destination', 'source'] as const).map((end) =>
-      rule('input', 'pods stay out of localhost', interfaceIs('iifname', 'eq', bridge), within(end, LOOPBACK), notOfAConnection, dropped),
+      rule(
+        'input',
+        end === 'destination' ? 'pods stay out of localhost' : 'pods do not pass for localhost',
+        interfaceIs('iifname', 'eq', bridge),
+        within(end, LOOPBACK),
+        notOfAConnection,
+        counted,
+        dropped,
+      ),
     ),
   ];
 }
@@ -147,6 +182,8 @@ export const toHost: Piece = {
   text: 'fib daddr type local jump hostports',
   expressions: [fibDaddrType(), compare('eq', hostU32(RTN_LOCAL)), jump('hostports')],
 };
+/** Chains of NAT see the first packet of a connection alone: there it is connections that are counted. */
+export const counted: Piece = { text: 'counter', expressions: [counter()] };
 export const masqueraded: Piece = { text: 'masquerade', expressions: [masquerade] };
 const translated: Piece = {
   text: 'ct status dnat',
@@ -219,13 +256,14 @@ export const hostPortRules = (family: Family): Rule[] => {
 };
 
 export const hairpinRule = (family: Family): Rule =>
-  rule('postrouting', 'a pod to its own hostPort', {
-    text: `${PROTOCOL[family]} saddr . ${PROTOCOL[family]} daddr @hairpin${family} masquerade`,
+  rule('postrouting', `a pod to its own hostPort, IPv${family}`, {
+    text: `${PROTOCOL[family]} saddr . ${PROTOCOL[family]} daddr @hairpin${family} counter masquerade`,
     expressions: [
       ...isFamily(family),
       address(family, 'source', word(0)),
       address(family, 'destination', family === 4 ? word(1) : 2),
       lookup(`hairpin${family}`, 1),
+      counter(),
       masquerade,
     ],
   });
@@ -237,22 +275,43 @@ export type Elements = ReadonlyMap<string, ReadonlyMap<string, Element>>;
 
 export function planElements(hostPorts: readonly HostPort[]): Elements {
   const elements = new Map(sets.map(({ name }) => [name, new Map<string, Element>()]));
-  const put = (set: string, element: Element) => elements.get(set)?.set(element.key.toString('hex'), element);
-  for (const { protocol, hostPort, hostIp, address: target, containerPort } of hostPorts) {
+  const put = ({ set, element }: Place) => elements.get(set)?.set(element.key.toString('hex'), element);
+  for (const hostPort of hostPorts) {
+    const { address: target } = hostPort;
     const bytes = ipBytes(target);
-    const service = [Buffer.of(protocolNumbers[protocol]), portBytes(hostPort)];
-    const data = concatenate(bytes, portBytes(containerPort));
-    put(`hairpin${target.family}`, { key: concatenate(bytes, bytes) });
-    if (hostIp === undefined) put(`hostport${target.family}`, { key: concatenate(...service), data });
-    else put(`hostip${target.family}`, { key: concatenate(ipBytes(hostIp), ...service), data });
+    put({ set: `hairpin${target.family}`, element: { key: concatenate(bytes, bytes) } });
+    put(hostPortPlace(hostPort));
   }
   return elements;
+}
+
+export interface Place {
+  readonly set: string;
+  readonly element: Element;
+}
+
+export function hostPortPlace({ protocol, hostPort, hostIp, address: target, containerPort }: HostPort): Place {
+  const service = [Buffer.of(protocolNumbers[protocol]), portBytes(hostPort)];
+  const data = concatenate(ipBytes(target), portBytes(containerPort));
+  return hostIp === undefined
+    ? { set: `hostport${target.family}`, element: { key: concatenate(...service), data } }
+    : { set: `hostip${target.family}`, element: { key: concatenate(ipBytes(hostIp), ...service), data } };
 }
 
 export interface ElementChange {
   readonly set: string;
   readonly added: readonly Element[];
   readonly deleted: readonly Element[];
+}
+
+/** The same elements, which go on counting where they lead to what they led to. */
+export function continueCounts(elements: Elements, before: Elements): Elements {
+  const continued = (set: string, key: string, element: Element): Element => {
+    const old = before.get(set)?.get(key);
+    const same = element.data !== undefined && old?.data?.equals(element.data) === true;
+    return same && old.count !== undefined ? { ...element, count: old.count } : element;
+  };
+  return new Map([...elements].map(([set, all]) => [set, new Map([...all].map(([key, one]) => [key, continued(set, key, one)]))]));
 }
 
 /** From what is there to what should be. A changed element is deleted and added: the kernel refuses other data for a key. */

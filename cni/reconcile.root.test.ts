@@ -12,7 +12,7 @@ const mapping = [{ protocol: 'tcp', hostPort: 8080, containerPort: 80 }] as cons
 /** Links, addresses, leases, records and the table's text. */
 function footprint(stateDir: string): string {
   const files = ['attachments', 'ipam'].flatMap((name) => fs.readdirSync(path.join(stateDir, name)));
-  return `${run('ip -o link | cut -d: -f2; ip -o addr show dev tsk0 scope global; nft list table inet tskubelet')}${files.join()}`;
+  return `${run('ip -o link | cut -d: -f2; ip -o addr show dev tsk0 scope global; nft -s list table inet tskubelet')}${files.join()}`;
 }
 
 /** Gives the last fault point that was passed, and whether the process was killed there. */
@@ -104,15 +104,15 @@ hostTest('a flushed ruleset is put back with its hostPorts, and says who flushed
   const { network, notices } = await open();
   const web = await startPeer('web');
   await attach(network, web, mapping);
-  const before = run('nft list ruleset');
+  const before = run('nft -s list ruleset');
   notices.length = 0;
   run('nft flush ruleset');
-  await poll('the table', () => run('nft list ruleset') === before);
+  await poll('the table', () => run('nft -s list ruleset') === before);
   await poll('the notice', () => notices.length > 0);
   assert.match(notices.join(), /^nftables table tskubelet was changed by nft \(pid \d+\) and has been put back$/);
   notices.length = 0;
   run('nft delete element inet tskubelet hostport4 { tcp . 8080 }; nft flush chain inet tskubelet output');
-  await poll('the table', () => run('nft list ruleset') === before);
+  await poll('the table', () => run('nft -s list ruleset') === before);
   // Another table is nobody's business.
   await poll('the notice', () => notices.length > 0);
   notices.length = 0;

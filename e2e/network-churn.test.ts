@@ -27,7 +27,7 @@ async function footprint(): Promise<string> {
   const files = fs.readdirSync(state, { recursive: true, encoding: 'utf8' }).filter((name) => fs.statSync(path.join(state, name)).isFile());
   const links = await check('ip', ['-n', node.netns, '-o', 'link']);
   const names = links.split('\n').map((line) => line.split(': ')[1]?.split('@')[0] ?? '');
-  const { stdout: table } = await node.inNetwork(['nft', 'list', 'ruleset']);
+  const { stdout: table } = await node.inNetwork(['nft', '-s', 'list', 'ruleset']);
   const pauses = node.processes().filter((pid) => commOf(pid) === 'tskubelet-pause');
   return [...names, table, ...files.sort(), `${pauses.length} network namespaces`, `${node.mounts().length} mounts`].join('\n');
 }

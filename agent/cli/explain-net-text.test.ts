@@ -28,8 +28,20 @@ const explained: ExplainedNet = {
     },
     nat: {
       table: 'tskubelet',
-      hostPorts: [{ map: 'hostport4', element: 'tcp . 8080 : 10.244.0.2 . 80', command: 'nft list map inet tskubelet hostport4' }],
-      rules: [{ chain: 'postrouting', text: 'ip saddr 10.244.0.0/24 oifname != "tsk0" masquerade', comment: 'pods to other networks' }],
+      hostPorts: [
+        {
+          map: 'hostport4',
+          element: 'tcp . 8080 counter packets 3 bytes 180 : 10.244.0.2 . 80',
+          command: 'nft list map inet tskubelet hostport4',
+        },
+      ],
+      rules: [
+        {
+          chain: 'postrouting',
+          text: 'ip saddr 10.244.0.0/24 oifname != "tsk0" counter packets 2 bytes 120 masquerade',
+          comment: 'pods to other networks, IPv4',
+        },
+      ],
       commands: ['nft list table inet tskubelet'],
     },
   },
@@ -54,9 +66,9 @@ test('the way of a packet is told from the pod outwards, with the commands that 
     10.244.0.1/24, MAC 0a:58:0a:f4:00:02, MTU 1500, up
     received 0 packets (0 B); sent 0 packets (0 B)
    │
-  nftables table inet tskubelet   translates addresses
-    map hostport4: tcp . 8080 : 10.244.0.2 . 80
-    postrouting ip saddr 10.244.0.0/24 oifname != "tsk0" masquerade                       # pods to other networks
+  nftables table inet tskubelet   translates addresses, and counts connections by their first packets
+    map hostport4: tcp . 8080 counter packets 3 bytes 180 : 10.244.0.2 . 80
+    postrouting ip saddr 10.244.0.0/24 oifname != "tsk0" counter packets 2 bytes 120 masquerade               # pods to other networks, IPv4
       $ nft list map inet tskubelet hostport4
       $ nft list table inet tskubelet
    │

@@ -49,7 +49,7 @@ export interface ExplainedNet {
   };
 }
 
-const RULE_WIDTH = 84;
+const RULE_WIDTH = 104;
 
 export function renderExplainedNet({ namespace, pod, dns, names: node, network }: ExplainedNet): string {
   const { netns, ips, host, nat } = network;
@@ -112,7 +112,7 @@ function renderNoNat(confList: string | undefined): string {
 
 function renderNat({ table, hostPorts, rules, commands }: Nat): string {
   const lines = [
-    `  nftables table inet ${table}   translates addresses`,
+    `  nftables table inet ${table}   translates addresses, and counts connections by their first packets`,
     ...hostPorts.map(({ map, element }) => `    map ${map}: ${element}`),
     ...rules.map(({ chain, text, comment }) => `    ${`${chain.padEnd(11)} ${text}`.padEnd(RULE_WIDTH)}  # ${comment}`),
   ];

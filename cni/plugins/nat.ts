@@ -23,6 +23,7 @@ import {
 } from '../nft-message.ts';
 import {
   chains,
+  counted,
   dropped,
   type HostPort,
   hairpinRule,
@@ -69,7 +70,7 @@ function planFixedRules(): Rule[] {
   return [
     ...['prerouting', 'output'].map((chain) => rule(chain, 'to an address of this host', toHost)),
     ...([4, 6] as const).flatMap(hostPortRules),
-    rule('postrouting', 'localhost to a hostPort', within('source', LOCALHOST), status('ct status dnat', 'neq'), masqueraded),
+    rule('postrouting', 'localhost to a hostPort', within('source', LOCALHOST), status('ct status dnat', 'neq'), counted, masqueraded),
     ...([4, 6] as const).map(hairpinRule),
     // route_localnet, which hostPorts from localhost need, would let containers reach what listens there alone (CVE-2020-8558).
     ...(['destination', 'source'] as const).map((end) =>
@@ -129,6 +130,7 @@ export function masqueradeRules(call: PluginCall, addresses: readonly { readonly
       within('source', only),
       within('destination', network, 'neq'),
       within('destination', MULTICAST[family], 'neq'),
+      counted,
       masqueraded,
     );
   });

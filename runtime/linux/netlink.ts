@@ -79,6 +79,12 @@ export function attributeBe32(type: number, value: number): Buffer {
   return attribute(type, bytes);
 }
 
+export function attributeBe64(type: number, value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value);
+  return attribute(type, bytes);
+}
+
 export function attributeString(type: number, text: string): Buffer {
   if (text.includes('\0')) throw new Error(`a NUL byte in ${JSON.stringify(text)}`);
   return attribute(type, Buffer.from(`${text}\0`));
