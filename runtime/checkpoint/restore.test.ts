@@ -3,42 +3,14 @@ import { test } from 'node:test';
 import { explainProgram } from '../program/explain.ts';
 import { planRestoreProgram } from '../program/restore-program.ts';
 import type { ContainerSpec } from '../program/spec.ts';
+import { PLAIN_CONTAINER, PLAIN_VOLUME } from '../program/testing/container-spec.ts';
 import { planRestoreArgs } from './restore.ts';
 
 const spec: ContainerSpec = {
-  rootfs: { lowerDirs: ['/l/1'], upperDir: '/c/upper', workDir: '/c/work', mountpoint: '/c/rootfs', readonly: false },
-  namespaces: { net: 'join', ipc: 'join', uts: 'join', pid: 'new', cgroup: 'new', user: 'host' },
-  process: {
-    args: ['sh'],
-    env: [],
-    cwd: '/',
-    user: { uid: 0, gid: 0, additionalGids: [] },
-    capabilities: { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] },
-    noNewPrivileges: false,
-    rlimits: [],
-    terminal: false,
-    apparmorProfile: 'default',
-  },
-  mounts: [
-    {
-      kind: 'bind',
-      source: '/srv',
-      target: '/data',
-      sourceIsDirectory: true,
-      readonly: false,
-      recursiveReadonly: false,
-      propagation: 'private',
-    },
-    { kind: 'image', target: '/model', lowerDirs: ['/l/m', '/l/n'], mountpoint: '/c/image-volumes/0' },
-  ],
-  devices: [],
-  maskedPaths: [],
-  readonlyPaths: [],
+  ...PLAIN_CONTAINER,
+  process: { ...PLAIN_CONTAINER.process, apparmorProfile: 'default' },
+  mounts: [PLAIN_VOLUME, { kind: 'image', target: '/model', lowerDirs: ['/l/m', '/l/n'], mountpoint: '/c/image-volumes/0' }],
   cgroup: { unified: '/sys/fs/cgroup/k/c', v1Procs: ['/sys/fs/cgroup/memory/k/c/cgroup.procs'] },
-  privileged: false,
-  cgroupMount: 'host-bind',
-  keepsStdin: false,
-  shmSource: '/s/shm',
 };
 const externals = { mounts: ['/data', '/dev/shm'], stdio: ['file[1:1]', 'file[2:2]', ''] } as const;
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DEFAULT_DEVICE_RULES } from '../cgroup/device-filter.ts';
 import type { ContainerSpec } from '../program/spec.ts';
+import { PLAIN_CONTAINER, PLAIN_VOLUME } from '../program/testing/container-spec.ts';
 import { planOciResources } from './resources.ts';
 import { type OciFacts, planOciSpec } from './spec.ts';
 import { encodeOciSpec } from './types.ts';
@@ -9,37 +10,21 @@ import { encodeOciSpec } from './types.ts';
 const capabilities = { bounding: ['CAP_KILL'], effective: ['CAP_KILL'], permitted: ['CAP_KILL'], inheritable: [], ambient: [] };
 
 const plain: ContainerSpec = {
-  rootfs: { lowerDirs: ['/l'], upperDir: '/u', workDir: '/w', mountpoint: '/c/rootfs', readonly: true },
-  namespaces: { net: 'join', ipc: 'join', uts: 'join', pid: 'new', cgroup: 'new', user: 'host' },
+  ...PLAIN_CONTAINER,
+  rootfs: { ...PLAIN_CONTAINER.rootfs, readonly: true },
   process: {
+    ...PLAIN_CONTAINER.process,
     args: ['/bin/true'],
     env: ['PATH=/bin'],
-    cwd: '/',
     user: { uid: 1000, gid: 100, additionalGids: [100, 5] },
     capabilities,
     noNewPrivileges: true,
     rlimits: [{ type: 'RLIMIT_NOFILE', soft: 1024n, hard: 0xffffffffffffffffn }],
     oomScoreAdj: 900,
-    terminal: false,
   },
-  mounts: [
-    {
-      kind: 'bind',
-      source: '/srv',
-      target: '/data',
-      sourceIsDirectory: true,
-      readonly: false,
-      recursiveReadonly: false,
-      propagation: 'private',
-    },
-  ],
-  devices: [],
   maskedPaths: ['/proc/kcore'],
   readonlyPaths: ['/proc/sys'],
-  cgroup: { v1Procs: [] },
-  privileged: false,
   cgroupMount: 'cgroup2',
-  keepsStdin: false,
   shmSource: '/run/shm',
 };
 
@@ -58,7 +43,7 @@ const facts: OciFacts = {
   deviceRules: DEFAULT_DEVICE_RULES.slice(0, 3),
 };
 
-const bind = (changes: object) => ({ ...plain.mounts[0], ...changes }) as ContainerSpec['mounts'][number];
+const bind = (changes: object) => ({ ...PLAIN_VOLUME, ...changes }) as ContainerSpec['mounts'][number];
 
 test('a plain container as an OCI bundle', () => {
   assert.deepEqual(planOciSpec(plain, facts), {

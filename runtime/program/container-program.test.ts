@@ -9,6 +9,7 @@ import { planExecProgram } from './exec-program.ts';
 import { describeFailure, explainProgram, renderProgram } from './explain.ts';
 import { planPauseProgram, sysctlPath } from './pause-program.ts';
 import type { ContainerSpec, Process } from './spec.ts';
+import { PLAIN_CONTAINER, PLAIN_VOLUME } from './testing/container-spec.ts';
 
 const process: Process = {
   args: ['sh', '-c', 'true'],
@@ -23,37 +24,16 @@ const process: Process = {
 };
 
 const spec: ContainerSpec = {
-  rootfs: { lowerDirs: ['/l/2', '/l/1'], upperDir: '/c/upper', workDir: '/c/work', mountpoint: '/c/rootfs', readonly: true },
-  namespaces: { net: 'join', ipc: 'join', uts: 'join', pid: 'new', cgroup: 'new', user: 'host' },
+  ...PLAIN_CONTAINER,
+  rootfs: { ...PLAIN_CONTAINER.rootfs, lowerDirs: ['/l/2', '/l/1'], readonly: true },
   process,
   mounts: [
-    {
-      kind: 'bind',
-      source: '/v',
-      target: '/data',
-      sourceIsDirectory: true,
-      readonly: true,
-      recursiveReadonly: true,
-      propagation: 'private',
-    },
-    {
-      kind: 'bind',
-      source: '/p',
-      target: '/proc/extra',
-      sourceIsDirectory: true,
-      readonly: false,
-      recursiveReadonly: false,
-      propagation: 'rslave',
-    },
+    { ...PLAIN_VOLUME, source: '/v', readonly: true, recursiveReadonly: true },
+    { ...PLAIN_VOLUME, source: '/p', target: '/proc/extra', propagation: 'rslave' },
   ],
-  devices: [],
   maskedPaths: DEFAULT_MASKED_PATHS,
   readonlyPaths: DEFAULT_READONLY_PATHS,
   cgroup: { unified: '/sys/fs/cgroup/k/c', v1Procs: ['/sys/fs/cgroup/memory/k/c/cgroup.procs'] },
-  privileged: false,
-  cgroupMount: 'host-bind',
-  keepsStdin: false,
-  shmSource: '/s/shm',
 };
 
 const plan = (changes: Partial<ContainerSpec> = {}) => planContainerProgram({ ...spec, ...changes }, { recordId: 7, arch: 'x64' });
