@@ -152,6 +152,12 @@ const CASES: readonly Case[] = [
     code: INVALID,
     sentence: /log_path .* leads out of log_directory/,
   },
+  {
+    title: 'a mount on the root',
+    call: container({ mounts: [{ hostPath: '/tmp', containerPath: '/.' }] }),
+    code: INVALID,
+    sentence: /mount of \//,
+  },
   { title: 'a mount on nothing', call: container({ mounts: [{ hostPath: '/tmp', containerPath: '' }] }), code: INVALID, sentence: /mount/ },
   {
     title: 'a mount target that leads out',

@@ -136,6 +136,8 @@ function planMounts(config: ContainerConfig, host: HostFindings, idMaps: IdMaps 
     .map(([target, source]) => bind(source, target, { sourceIsDirectory: false, readonly: host.rootfs.readonly }));
   const asked = config.mounts.map((mount) => {
     if (!path.isAbsolute(mount.containerPath)) throw invalidArgument(`mount target "${mount.containerPath}" is not an absolute path`);
+    if (path.normalize(mount.containerPath) === '/')
+      throw invalidArgument('mount of /: a container has its image there; mount it on a directory below');
     checkProcMount(path.normalize(mount.containerPath), mount.hostPath);
     const volume = host.imageVolumes?.get(mount.containerPath);
     if (mount.image !== undefined && volume !== undefined) return planImageMount(mount.containerPath, volume, idMaps !== undefined);
