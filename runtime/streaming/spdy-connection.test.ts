@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
-import { SpdyConnection } from './spdy-connection.ts';
+import { SpdyConnection, type SpdyStream } from './spdy-connection.ts';
 import { encodeFrame } from './spdy-frame.ts';
+import { createHeaderEncoder } from './spdy-headers.ts';
 
 test('a client that asks without reading the answers is cut off', async () => {
   // Takes nothing that is written to it.
@@ -31,3 +32,38 @@ test('a connection on which nothing comes or goes is ended, also while it waits 
   clearInterval(pings);
   await closed;
 });
+
+for (const { title, streams, bytes, most } of [
+  { title: 'one stream', streams: 1, bytes: 32 << 10, most: 2 << 20 },
+  { title: 'a stream of tiny frames', streams: 1, bytes: 1, most: 8 << 10 },
+  { title: 'hundreds of streams', streams: 500, bytes: 32 << 10, most: 17 << 20 },
+])
+  test(`${title} that nobody reads from: the connection waits, and goes on when somebody does`, async () => {
+    const opened: SpdyStream[] = [];
+    const transport = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
+    new SpdyConnection(transport, { times: { idleMs: 60_000, probeMs: 60_000 }, onStream: (stream) => opened.push(stream) });
+    const encode = createHeaderEncoder();
+    const ids = Array.from({ length: streams }, (_, index) => index * 2 + 1);
+    for (const streamId of ids) transport.push(encodeFrame({ type: 'synStream', streamId, fin: false, block: encode(new Map()) }));
+    while (opened.length < streams) await new Promise((resolve) => setImmediate(resolve));
+    // Every stream gets its turn until the transport is left full; nothing more is taken from it then.
+    const round = Buffer.concat(ids.map((streamId) => encodeFrame({ type: 'data', streamId, fin: false, data: Buffer.alloc(bytes) })));
+    const unread = () => opened.reduce((sum, { readableLength }) => sum + readableLength, 0);
+    let given = 0;
+    for (let stuck = 0; stuck < 20; stuck = transport.readableLength > round.length ? stuck + 1 : 0) {
+      if (transport.readableLength <= round.length) {
+        transport.push(round);
+        given += bytes * streams;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(unread() > 0 && unread() <= most, `${unread()} bytes are unread`);
+    let read = 0;
+    for (const stream of opened)
+      stream.on('data', (data: Buffer) => {
+        read += data.length;
+      });
+    while (read < given) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(read, given);
+    transport.destroy();
+  });

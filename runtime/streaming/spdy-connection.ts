@@ -8,6 +8,12 @@ import type { StreamTimes } from './times.ts';
 
 /** What one stream may have unread before the whole connection waits for its reader. */
 const UNREAD_BYTES = 1 << 20;
+/** What all streams of a connection may have unread: a client may open a thousand that nobody reads from. */
+const ALL_UNREAD_BYTES = 16 << 20;
+/** What a frame costs beside its bytes, roughly: thousands of tiny ones must not look like nothing. */
+const FRAME_COST_BYTES = 256;
+/** Shorter data is copied, for it would hold the whole chunk of the socket that it came in. */
+const COPIED_BYTES = 4096;
 const MAX_STREAMS = 1000;
 /** Half the window that a client has until it is told otherwise. */
 const ACKNOWLEDGE_BYTES = 32 << 10;
@@ -20,46 +26,72 @@ const NO_HEADERS: SpdyHeaders = new Map();
 type Done = (error?: Error | null) => void;
 type Send = (frame: Parameters<typeof encodeFrame>[0], done?: Done) => void;
 
+/** What a stream needs of its connection. */
+interface StreamEnds {
+  readonly send: Send;
+  readonly gone: () => void;
+  /** More unread, or less. */
+  readonly charge: (bytes: number) => void;
+}
+
 export class SpdyStream extends Duplex {
   readonly id: number;
   readonly headers: SpdyHeaders;
   readonly #send: Send;
   readonly #gone: () => void;
-  #reader: (() => void) | undefined;
+  readonly #charge: (bytes: number) => void;
   #reset = false;
   #ended = false;
   #unacknowledged = 0;
+  /** Frames that came since nothing was unread. */
+  #frames = 0;
+  #charged = 0;
 
-  constructor(id: number, headers: SpdyHeaders, send: Send, gone: () => void) {
+  constructor(id: number, headers: SpdyHeaders, { send, gone, charge }: StreamEnds) {
     super({ allowHalfOpen: true, readableHighWaterMark: UNREAD_BYTES });
     this.id = id;
     this.headers = headers;
     this.#send = send;
     this.#gone = gone;
+    this.#charge = charge;
     // Who fails is told by the connection's end; a stream without a reader must not end the process.
     this.on('error', () => undefined);
   }
 
-  /** Data from the client. False when its reader is behind: wait for `drained` then. */
-  receive(data: Buffer, fin: boolean): boolean {
-    if (this.destroyed || this.#ended) return true;
-    const room = data.length === 0 || this.push(data);
+  /** Whether its reader is behind. */
+  get isFull(): boolean {
+    return this.#charged >= UNREAD_BYTES;
+  }
+
+  /** Data from the client. */
+  receive(data: Buffer, fin: boolean): void {
+    if (this.destroyed || this.#ended) return;
+    if (data.length > 0) {
+      this.#frames++;
+      this.push(data.length < COPIED_BYTES ? Buffer.from(data) : data);
+    }
     this.#unacknowledged += data.length;
     if (fin) {
       this.#ended = true;
       this.push(null);
-      return true;
     }
-    if (room) this.#acknowledge();
-    return room;
+    this.#account();
   }
 
-  /** Resolves when there is room for more, or nobody left to read. */
-  async drained(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#reader = resolve;
-    });
-    this.#acknowledge();
+  /** Every way of reading comes through here. */
+  override read(size?: number): unknown {
+    const chunk: unknown = super.read(size);
+    this.#account();
+    return chunk;
+  }
+
+  #account(): void {
+    if (this.readableLength === 0) this.#frames = 0;
+    const cost = this.destroyed ? 0 : this.readableLength + this.#frames * FRAME_COST_BYTES;
+    const change = cost - this.#charged;
+    this.#charged = cost;
+    if (change !== 0) this.#charge(change);
+    if (!this.isFull && !this.#ended) this.#acknowledge();
   }
 
   #acknowledge(): void {
@@ -75,8 +107,7 @@ export class SpdyStream extends Duplex {
   }
 
   override _read(): void {
-    this.#reader?.();
-    this.#reader = undefined;
+    // Data is pushed as it comes.
   }
 
   override _write(chunk: Buffer, _encoding: string, done: Done): void {
@@ -93,7 +124,7 @@ export class SpdyStream extends Duplex {
   override _destroy(error: Error | null, done: Done): void {
     const whole = this.readableEnded && this.writableFinished;
     if (!whole && !this.#reset) this.#send({ type: 'rstStream', streamId: this.id, status: RST.cancel });
-    this._read();
+    this.#account();
     this.#gone();
     done(error);
   }
@@ -115,6 +146,8 @@ export class SpdyConnection {
   #open = true;
   #finishing = false;
   #answerBytes = 0;
+  #unreadBytes = 0;
+  #roomMade: (() => void) | undefined;
   #probes = 0;
   /** Resolves when the transport is closed, by whichever side. */
   readonly closed: Promise<void>;
@@ -174,7 +207,8 @@ export class SpdyConnection {
         return this.#accept(frame.streamId, frame.fin, await decode(frame.block));
       case 'data': {
         const stream = this.#streams.get(frame.streamId);
-        if (stream !== undefined && !stream.receive(frame.data, frame.fin)) await this.#hold(stream);
+        stream?.receive(frame.data, frame.fin);
+        if (stream !== undefined && this.#mustWait(stream)) await this.#hold(stream);
         return;
       }
       case 'headers':
@@ -201,12 +235,14 @@ export class SpdyConnection {
       this.#send({ type: 'rstStream', streamId: id, status: RST.refusedStream });
       return;
     }
-    const stream = new SpdyStream(
-      id,
-      headers,
-      (frame, done) => this.#send(frame, done),
-      () => this.#streams.delete(id),
-    );
+    const stream = new SpdyStream(id, headers, {
+      send: (frame, done) => this.#send(frame, done),
+      gone: () => this.#streams.delete(id),
+      charge: (bytes) => {
+        this.#unreadBytes += bytes;
+        if (bytes < 0) this.#roomMade?.();
+      },
+    });
     this.#streams.set(id, stream);
     try {
       this.#options.onStream(stream);
@@ -220,13 +256,20 @@ export class SpdyConnection {
     if (fin) stream.receive(Buffer.alloc(0), true);
   }
 
-  /** Nothing is read until the stream's reader has caught up. Only writing tells that the client is gone meanwhile. */
+  #mustWait(stream: SpdyStream): boolean {
+    return this.#open && (stream.isFull || this.#unreadBytes >= ALL_UNREAD_BYTES);
+  }
+
+  /** Nothing is read until readers have caught up. Only writing tells that the client is gone meanwhile. */
   async #hold(stream: SpdyStream): Promise<void> {
     const probe = setInterval(() => {
       this.#probes += 2;
       this.#transport.write(encodeFrame({ type: 'ping', id: this.#probes }));
     }, this.#options.times.probeMs);
-    await stream.drained();
+    while (this.#mustWait(stream))
+      await new Promise<void>((resolve) => {
+        this.#roomMade = resolve;
+      });
     clearInterval(probe);
   }
 
