@@ -187,3 +187,14 @@ test('ExecSync takes timeouts longer than any timer', async () => {
   }
   await cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
 });
+
+test('a command that leaves a child behind leaves its cgroup only as long as the child lives', async () => {
+  const { cri } = node;
+  const { sandboxId, containerId } = await runContainer(cri, sandboxConfig('leaves', logs('leaves')), { command });
+  const sessions = () => node.cgroups().filter((directory) => directory.includes(`${containerId}/exec-`));
+  // Longer than a killed one would be waited for.
+  await cri.runtime.execSync({ containerId, cmd: ['sh', '-c', 'sleep 6 >/dev/null 2>&1 &'], timeout: 10n });
+  assert.equal(sessions().length, 1, 'it runs on');
+  await poll('its cgroup to go', () => sessions().length === 0, 40_000);
+  await cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
+});

@@ -21,7 +21,8 @@ export interface SessionCgroup {
 const PREFIX = 'exec-';
 /** How long killed processes may take to be gone. */
 const KILLED_MS = 5000;
-const POLL_MS = 10;
+const FIRST_POLL_MS = 10;
+const LAST_POLL_MS = 30_000;
 
 let sessions = 0;
 
@@ -45,8 +46,8 @@ export function makeSessionCgroup(runDir: string, container: Cgroup): SessionCgr
     placement: planPlacement(procsFiles(container), parent, directory),
     remove: async ({ killed }) => {
       const gone = removeWhenEmpty(directory);
-      // Nobody waits for children that end a moment after a command that ended by itself.
-      if (killed) await gone;
+      // Nobody waits for the children of a command that ended by itself.
+      if (killed) await Promise.race([gone, delay(KILLED_MS, undefined, { ref: false })]);
       fs.rmSync(file, { force: true });
     },
   };
@@ -75,22 +76,25 @@ export async function endCutSessions(runDir: string): Promise<void> {
       // Half written: it was not made yet.
       if (path.basename(directory) === name) {
         await killDirectory(directory);
-        await removeWhenEmpty(directory);
+        await Promise.race([removeWhenEmpty(directory), delay(KILLED_MS, undefined, { ref: false })]);
       }
       await fs.promises.rm(file, { force: true });
     }),
   );
 }
 
+/** Resolves when it is gone: at the latest with the container. A probe's child may live for long, and probes come for ever. */
 async function removeWhenEmpty(cgroup: string): Promise<void> {
-  const deadline = performance.now() + KILLED_MS;
+  const startedMs = performance.now();
   for (;;) {
     try {
       await fs.promises.rmdir(cgroup);
       return;
     } catch (error) {
-      if (!hasCode(error, 'EBUSY') || performance.now() >= deadline) return;
-      await delay(POLL_MS, undefined, { ref: false });
+      if (!hasCode(error, 'EBUSY')) return;
+      // Noticed a tenth of its life late.
+      const pollMs = Math.min(Math.max(FIRST_POLL_MS, (performance.now() - startedMs) / 10), LAST_POLL_MS);
+      await delay(pollMs, undefined, { ref: false });
     }
   }
 }
