@@ -169,7 +169,12 @@ test('random requests of every RPC leave a daemon that works and nothing half ma
         answers.set(error.code, (answers.get(error.code) ?? 0) + 1);
         if (error.code === 'UNKNOWN' || error.code === 'INTERNAL') t.diagnostic(`${method}: ${error.code} ${error.message.slice(0, 200)}`);
         if (CREATES.has(method) && error.code !== 'DEADLINE_EXCEEDED')
-          assert.deepEqual(objectsOnDisk(), known, `${method} left something: ${error.message}`);
+          // What an earlier call that ran out of time goes on to remove is none of this one's.
+          assert.deepEqual(
+            objectsOnDisk().filter((name) => !known.includes(name)),
+            [],
+            `${method} left something: ${error.message}`,
+          );
       }
       if (method === 'RemoveImage') await cri.image.pullImage({ image: { image: BUSYBOX } });
     }
