@@ -57,7 +57,7 @@ test('version, info and runtime-config name the runtime and find it ready', opti
 
 test('a pod from runp to rmp: ps, pods, inspect and inspectp agree with the kernel at every step', options, async () => {
   const [podFile, containerFile] = crictl.configs('life', {
-    ...shell('exec sleep 1000'),
+    command: ['sleep', '1000'],
     linux: { resources: { memory_limit_in_bytes: 64 << 20 } },
   });
   const sandbox = await crictl.call('runp', podFile);
@@ -214,7 +214,7 @@ test('images, inspecti, imagefsinfo, pull and rmi', options, async () => {
 });
 
 test('run starts a pod with a container at once, and rm --force and rmp --force end them', options, async () => {
-  const [podFile, containerFile] = crictl.configs('atonce', shell('exec sleep 1000'));
+  const [podFile, containerFile] = crictl.configs('atonce', { command: ['sleep', '1000'] });
   const container = await crictl.call('run', containerFile, podFile);
   const { info } = await crictl.json<ContainerInspection>('inspect', container);
   assert.equal(fs.readFileSync(`/proc/${info.pid}/comm`, 'utf8'), 'sleep\n');

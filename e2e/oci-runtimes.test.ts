@@ -113,8 +113,13 @@ for (const { name, file, legacyCgroups, recursiveReadOnlyMounts } of runtimes)
       const id = await startIn(node.cri, pod.id, pod.config, { metadata: { name: 'main' }, command: ['sleep', '1000'] });
       const cmd = ['sh', '-c', '(setsid sh -c "sleep 777 & sleep 778" &); exec sleep 779'];
       await assert.rejects(node.cri.runtime.execSync({ containerId: id, cmd, timeout: 1n }), { code: 'DEADLINE_EXCEEDED' });
-      const left = (await execIn(node.cri, id, ['ps', '-o', 'args'])).stdout.split('\n').filter((line) => line.startsWith('sleep'));
-      assert.deepEqual(left, ['sleep 1000']);
+      // What is killed is gone a moment later.
+      await poll('the orphans to go', async () => {
+        const { stdout } = await execIn(node.cri, id, ['ps', '-o', 'args']);
+        const left = stdout.split('\n').filter((line) => line.startsWith('sleep'));
+        assert.deepEqual(left, ['sleep 1000']);
+        return true;
+      });
       await removed(pod.id);
     });
 
