@@ -1,13 +1,13 @@
 // The one place that starts both halves, and the one that calls process.exit: parses argv, runs a command, prints its error sentence.
-import module from 'node:module';
 import path from 'node:path';
 import process from 'node:process';
 import { text } from 'node:stream/consumers';
+import { keepCompiled } from '../runtime/compile-cache.ts';
 import { nodeSuffix } from '../runtime/paths.ts';
 import { runCommand } from './cli/command.ts';
 import { CommandError, describeError, isProgrammerError } from './error.ts';
 
-module.enableCompileCache();
+keepCompiled();
 
 // A reader that went away (| head) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -23,18 +23,24 @@ export interface ChainCall {
   readonly capabilityArgs: Fields;
 }
 
-function findPlugin(type: string, { directories, preferred }: Executables): PluginType {
+/** Where a type is: another program, or a part of this one. */
+function locate(type: string, { directories, preferred }: Executables): string | (() => Promise<PluginType>) {
   const own = PLUGIN_TYPES.get(type);
   if (own !== undefined && !preferred) return own;
-  const file = findExecutable(type, directories);
-  if (file !== undefined) return foreignPlugin(file);
-  if (own !== undefined) return own;
-  throw invalidConfig(`no plugin ${type}: it is not built in, and no executable in ${directories.join(', ') || 'no directory'}`);
+  const found = findExecutable(type, directories) ?? own;
+  if (found === undefined)
+    throw invalidConfig(`no plugin ${type}: it is not built in, and no executable in ${directories.join(', ') || 'no directory'}`);
+  return found;
 }
 
-/** Names what no plugin is there for, before any container comes. */
-export function checkPlugins({ plugins }: ConfList, executables: Executables): void {
-  for (const { type } of plugins) findPlugin(String(type), executables);
+async function findPlugin({ type }: Fields, executables: Executables): Promise<PluginType> {
+  const found = locate(String(type), executables);
+  return typeof found === 'string' ? foreignPlugin(found) : found();
+}
+
+/** Names what no plugin is there for, and loads the others, before any container comes. */
+export async function checkPlugins({ plugins }: ConfList, executables: Executables): Promise<void> {
+  for (const plugin of plugins) await findPlugin(plugin, executables);
 }
 
 function runtimeConfigOf(plugin: Fields, capabilityArgs: Fields): Fields {
@@ -52,64 +58,66 @@ function callOf(list: ConfList, plugin: Fields, call: ChainCall, prevResult: Res
   return { ...rest, config: configOf(list, plugin, capabilityArgs, prevResult), path: directories };
 }
 
-const named =
-  (list: ConfList, plugin: Fields, verb: string) =>
-  (cause: unknown): never => {
+/** One plugin's turn; what fails says whose it was. */
+async function turn<T>(list: ConfList, plugin: Fields, verb: string, { executables, work }: Turn<T>): Promise<T> {
+  try {
+    return await work(await findPlugin(plugin, executables));
+  } catch (cause) {
     throw new Error(`${verb} of plugin ${String(plugin.type)} in network ${list.name}`, { cause });
-  };
+  }
+}
+
+interface Turn<T> {
+  readonly executables: Executables;
+  readonly work: (type: PluginType) => Promise<T>;
+}
+
+/** All of them, whatever fails; then throws the first failure. */
+async function eachTurn(plugins: readonly Fields[], work: (plugin: Fields) => Promise<void>): Promise<void> {
+  const failures: unknown[] = [];
+  for (const plugin of plugins) await work(plugin).catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
+}
 
 export async function addChain(list: ConfList, call: ChainCall, executables: Executables): Promise<Result> {
   let result: Result | undefined;
-  for (const plugin of list.plugins)
-    result = await findPlugin(String(plugin.type), executables)
-      .add(callOf(list, plugin, call, result, executables))
-      .catch(named(list, plugin, 'ADD'));
+  for (const plugin of list.plugins) {
+    const own = callOf(list, plugin, call, result, executables);
+    result = await turn(list, plugin, 'ADD', { executables, work: (type) => type.add(own) });
+  }
   return result ?? EMPTY_RESULT;
 }
 
-/** Backwards, all of them whatever fails; then throws the first failure. */
-export async function delChain(list: ConfList, call: ChainCall, result: Result | undefined, executables: Executables): Promise<void> {
-  const failures: unknown[] = [];
-  for (const plugin of list.plugins.toReversed())
-    try {
-      await findPlugin(String(plugin.type), executables)
-        .del(callOf(list, plugin, call, result, executables))
-        .catch(named(list, plugin, 'DEL'));
-    } catch (error) {
-      failures.push(error);
-    }
-  if (failures.length > 0) throw failures[0];
+/** Backwards. */
+export function delChain(list: ConfList, call: ChainCall, result: Result | undefined, executables: Executables): Promise<void> {
+  return eachTurn(list.plugins.toReversed(), (plugin) => {
+    const own = callOf(list, plugin, call, result, executables);
+    return turn(list, plugin, 'DEL', { executables, work: (type) => type.del(own) });
+  });
 }
 
 /** Whether there is a CHECK that would be run. */
 export const hasCheck = ({ disableCheck, cniVersion }: ConfList): boolean => !disableCheck && atLeast(cniVersion, '0.4.0');
 
 export async function checkChain(list: ConfList, call: ChainCall, result: Result, executables: Executables): Promise<void> {
-  for (const plugin of list.plugins)
-    await findPlugin(String(plugin.type), executables)
-      .check(callOf(list, plugin, call, result, executables))
-      .catch(named(list, plugin, 'CHECK'));
+  for (const plugin of list.plugins) {
+    const own = callOf(list, plugin, call, result, executables);
+    await turn(list, plugin, 'CHECK', { executables, work: (type) => type.check(own) });
+  }
 }
 
 export async function statusChain(list: ConfList, executables: Executables, capabilityArgs: Fields): Promise<void> {
   if (!atLeast(list.cniVersion, '1.1.0')) return;
-  for (const plugin of list.plugins)
-    await findPlugin(String(plugin.type), executables)
-      .status?.({ config: configOf(list, plugin, capabilityArgs, undefined), path: executables.directories })
-      .catch(named(list, plugin, 'STATUS'));
+  for (const plugin of list.plugins) {
+    const own = { config: configOf(list, plugin, capabilityArgs, undefined), path: executables.directories };
+    await turn(list, plugin, 'STATUS', { executables, work: async (type) => type.status?.(own) });
+  }
 }
 
-/** All plugins, whatever fails; then throws the first failure. */
 export async function gcChain(list: ConfList, valid: readonly Attachment[], executables: Executables): Promise<void> {
   if (list.disableGC || !atLeast(list.cniVersion, '1.1.0')) return;
-  const failures: unknown[] = [];
-  for (const plugin of list.plugins)
-    try {
-      await findPlugin(String(plugin.type), executables)
-        .gc?.({ config: configOf(list, plugin, {}, undefined), path: executables.directories }, valid)
-        .catch(named(list, plugin, 'GC'));
-    } catch (error) {
-      failures.push(error);
-    }
-  if (failures.length > 0) throw failures[0];
+  await eachTurn(list.plugins, (plugin) => {
+    const own = { config: configOf(list, plugin, {}, undefined), path: executables.directories };
+    return turn(list, plugin, 'GC', { executables, work: async (type) => type.gc?.(own, valid) });
+  });
 }

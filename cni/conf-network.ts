@@ -114,7 +114,7 @@ export class ConfNetwork {
       try {
         this.#loaded = await loadConf(this.#options.confDir);
         this.#failure = undefined;
-        if (this.#loaded !== undefined) checkPlugins(this.#loaded.list, this.#options.executables);
+        if (this.#loaded !== undefined) await checkPlugins(this.#loaded.list, this.#options.executables);
       } catch (error) {
         this.#loaded = undefined;
         this.#failure = sentence(error);

@@ -11,7 +11,7 @@ export const PLUGIN_NAMES: readonly string[] = [...PLUGIN_TYPES.keys()];
 type Environment = Readonly<Record<string, string | undefined>>;
 
 const CONTAINER_ID = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
-const IFNAME_CHARACTERS = 15;
+const IFNAME_BYTES = 15;
 
 function required(env: Environment, name: string): string {
   const value = env[name];
@@ -28,7 +28,7 @@ function containerIdOf(env: Environment): string {
 
 function ifNameOf(env: Environment): string {
   const name = required(env, 'CNI_IFNAME');
-  if (name.length > IFNAME_CHARACTERS || name === '.' || name === '..' || /[/:\s]/.test(name))
+  if (Buffer.byteLength(name) > IFNAME_BYTES || name === '.' || name === '..' || /[/:\s]/.test(name))
     throw new CniError(INVALID_ENVIRONMENT, `CNI_IFNAME "${name}" is no name for an interface`);
   return name;
 }
@@ -106,9 +106,9 @@ export async function serve(type: string, env: Environment, stdin: () => Promise
     }
     version = versionOf(value);
     const name = type === '' ? String((value as Fields | null)?.type) : type;
-    const plugin = PLUGIN_TYPES.get(name);
-    if (plugin === undefined) throw invalidConfig(`there is no plugin "${name}": ${PLUGIN_NAMES.join(', ')} are there`);
-    const output = await run(plugin, env, value);
+    const load = PLUGIN_TYPES.get(name);
+    if (load === undefined) throw invalidConfig(`there is no plugin "${name}": ${PLUGIN_NAMES.join(', ')} are there`);
+    const output = await run(await load(), env, value);
     return { exitCode: 0, output: output === undefined ? '' : JSON.stringify(output, undefined, 2) };
   } catch (error) {
     return { exitCode: 1, output: JSON.stringify(renderError(error, version), undefined, 2) };

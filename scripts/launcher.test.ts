@@ -25,9 +25,10 @@ interface Installation {
   readonly carried?: 'own' | 'hoisted';
   readonly dist?: 'newer' | 'older';
   readonly sources?: boolean;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-function install({ system, carried, dist, sources = false }: Installation) {
+function install({ system, carried, dist, sources = false, env = {} }: Installation) {
   const home = path.join(base, String(++count), 'node_modules/tskubelet');
   fs.mkdirSync(path.join(home, 'bin'), { recursive: true });
   fs.copyFileSync(launcher, path.join(home, 'bin/tskubelet'));
@@ -45,7 +46,10 @@ function install({ system, carried, dist, sources = false }: Installation) {
   if (dist !== undefined) put('dist/agent/main.js', dist === 'newer' ? 2000 : 500);
   const link = path.join(tools, 'tskubelet');
   fs.symlinkSync(path.join(home, 'bin/tskubelet'), link);
-  const { stdout, stderr, status } = spawnSync('/bin/sh', ['-c', `exec tskubelet version`], { env: { PATH: tools }, encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync('/bin/sh', ['-c', `exec tskubelet version`], {
+    env: { PATH: tools, ...env },
+    encoding: 'utf8',
+  });
   return { stdout: stdout.replaceAll(path.join(base, String(count)), ''), stderr, status };
 }
 
@@ -55,6 +59,18 @@ for (const [title, installation, node, script] of [
   ["the system's node is new enough", { system: 'v24.0.0', carried: 'own', dist: 'newer' }, 'v24.0.0', 'dist/agent/main.js'],
   ["the system's node is newer", { system: 'v26.1.0', carried: 'own', dist: 'newer' }, 'v26.1.0', 'dist/agent/main.js'],
   ["the system's node is too old", { system: 'v18.20.4', carried: 'own', dist: 'newer' }, 'v24.21.0', 'dist/agent/main.js'],
+  [
+    'it is a network plugin',
+    { system: 'v26.1.0', carried: 'own', dist: 'newer', env: { CNI_COMMAND: 'ADD' } },
+    'v24.21.0',
+    'dist/agent/main.js',
+  ],
+  [
+    'it is a network plugin and no node is carried',
+    { system: 'v26.1.0', dist: 'newer', env: { CNI_COMMAND: 'ADD' } },
+    'v26.1.0',
+    'dist/agent/main.js',
+  ],
   ['there is no system node', { carried: 'own', dist: 'newer' }, 'v24.21.0', 'dist/agent/main.js'],
   ['npm has hoisted the carried node', { carried: 'hoisted', dist: 'newer' }, 'v24.21.0', 'dist/agent/main.js'],
   ['a node that cannot say its version', { system: 'nonsense', carried: 'own', dist: 'newer' }, 'v24.21.0', 'dist/agent/main.js'],

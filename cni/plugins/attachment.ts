@@ -36,25 +36,25 @@ function ipamType({ fields }: NetworkConfig): string {
 
 export async function ipamAdd(call: PluginCall): Promise<Result> {
   const type = ipamType(call.config);
-  const result = await ipamPlugin(type, call).add(call);
+  const result = await (await ipamPlugin(type, call)).add(call);
   if (result.ips.length === 0) throw new Error(`IPAM plugin ${type} gave no address`);
   return result;
 }
 
 export async function ipamDel(call: PluginCall): Promise<void> {
-  if (hasIpam(call.config)) await ipamPlugin(ipamType(call.config), call).del(call);
+  if (hasIpam(call.config)) await (await ipamPlugin(ipamType(call.config), call)).del(call);
 }
 
 export async function ipamCheck(call: PluginCall): Promise<void> {
-  if (hasIpam(call.config)) await ipamPlugin(ipamType(call.config), call).check(call);
+  if (hasIpam(call.config)) await (await ipamPlugin(ipamType(call.config), call)).check(call);
 }
 
 export async function ipamStatus(call: NetworkCall): Promise<void> {
-  if (hasIpam(call.config)) await ipamPlugin(ipamType(call.config), call).status?.(call);
+  if (hasIpam(call.config)) await (await ipamPlugin(ipamType(call.config), call)).status?.(call);
 }
 
 export async function ipamGc(call: NetworkCall, valid: readonly Attachment[]): Promise<void> {
-  if (hasIpam(call.config)) await ipamPlugin(ipamType(call.config), call).gc?.(call, valid);
+  if (hasIpam(call.config)) await (await ipamPlugin(ipamType(call.config), call)).gc?.(call, valid);
 }
 
 export interface ParsedIp {
