@@ -1,6 +1,7 @@
 // The one entry of cni for the runtime: attach a sandbox's network namespace, detach it, reconcile after a crash.
+
+import type { ExplainedNetwork } from '../cri-proto/explained-network.ts';
 import type { Bandwidth } from './bandwidth.ts';
-import type { ExplainedNetwork } from './explain.ts';
 import type { Dns } from './spec/result.ts';
 
 export interface PortMapping {

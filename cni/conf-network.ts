@@ -1,15 +1,17 @@
 // Owns sandboxes that are attached by a configuration list: the record with list, arguments and result, which DEL and CHECK need again
 // after a restart and after the list has changed; and the list that new ones are attached by.
+
 import fs from 'node:fs';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { ExplainedNetwork } from '../cri-proto/explained-network.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { LOOPBACK_INDEX, netnsIdOf, POD_INTERFACE } from './bridge.ts';
 import { addChain, type ChainCall, checkChain, checkPlugins, delChain, type Executables, gcChain, hasCheck, statusChain } from './chain.ts';
 import type { Attachment, AttachRequest, NetworkDescription, NetworkStatus } from './client.ts';
 import { type Gateways, localGateways, plannedGateways, readHostAddresses } from './conf-gateways.ts';
 import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
-import { type ExplainedNetwork, explainNetwork } from './explain.ts';
+import { explainNetwork } from './explain.ts';
 import { findConflict } from './host-port.ts';
 import { findLink, listLinks, setLinkUp } from './link.ts';
 import type { Fields } from './spec/config.ts';

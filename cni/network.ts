@@ -1,12 +1,14 @@
 // Owns attach, detach and reconcile: journal first, then the steps, and everything taken back when one fails.
+
 import path from 'node:path';
+import type { ExplainedNetwork } from '../cri-proto/explained-network.ts';
 import { hasCode } from '../runtime/linux/errno.ts';
 import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts';
 import { type AttachmentRecord, AttachmentRecords, attachmentOf } from './attachment.ts';
 import { bandwidthStep } from './bandwidth-step.ts';
 import { bridgePlugin, netnsIdOf, POD_INTERFACE, podAddress, vethName } from './bridge.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
-import { type ExplainedNetwork, explainNat, explainNetwork } from './explain.ts';
+import { explainNat, explainNetwork } from './explain.ts';
 import { bridgeExists, bridgeFilter, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
 import { type Cidr, type Family, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';

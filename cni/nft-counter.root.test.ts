@@ -1,7 +1,7 @@
 // What the kernel counts, explain tells as nft(8) does; and none of it is lost when pods come and go or the table is made anew.
 import assert from 'node:assert/strict';
+import type { ExplainedNat } from '../cri-proto/explained-network.ts';
 import type { Network } from './client.ts';
-import type { ExplainedNat } from './explain.ts';
 import { hostTest, openNamespace, poll, run, startPeer } from './testing/host.ts';
 import { attach, open, openOutside } from './testing/network.ts';
 

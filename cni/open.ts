@@ -1,9 +1,9 @@
 // Owns which network a sandbox is attached by: the configuration list of a directory where there is one, else the built-in network.
 import fs from 'node:fs';
 import path from 'node:path';
+import type { ExplainedNetwork } from '../cri-proto/explained-network.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
 import { ConfNetwork } from './conf-network.ts';
-import type { ExplainedNetwork } from './explain.ts';
 import { openPodNetwork } from './network.ts';
 
 /** Where distributions and other runtimes put plugins; for types that are not built in. */

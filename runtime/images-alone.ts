@@ -1,4 +1,5 @@
 // Owns the image store of a root-dir that no daemon works on: opened under the same lock, for commands that need no daemon.
+import type { ImageRow, Images, TransferOptions } from '../cri-proto/images.ts';
 import { openDockerCredentials, planConfigFiles } from './credentials/docker-config.ts';
 import { readImageInfo } from './image/info.ts';
 import { openImageStore } from './image/open.ts';
@@ -15,39 +16,11 @@ export interface ImagesAloneOptions {
   readonly registryConfigDir?: string;
 }
 
-export interface ImageRow {
-  readonly id: string;
-  readonly repoTags: readonly string[];
-  readonly repoDigests: readonly string[];
-  readonly size: bigint;
-  readonly pinned: boolean;
-}
-
-/** One layer of a transfer, as people are told of it. */
-export interface LayerRow {
-  readonly digest: string;
-  readonly totalBytes: number;
-  readonly doneBytes: number;
-  readonly state: string;
-}
-
-export interface TransferOptions {
-  readonly credentials?: { readonly username: string; readonly password: string };
-  readonly onProgress?: (layers: readonly LayerRow[]) => void;
-}
-
-export interface ImagesAlone extends Pick<ImageStore, 'untag' | 'tag' | 'prune' | 'export' | 'import' | 'buildHost' | 'close'> {
-  list(): Promise<readonly ImageRow[]>;
-  pull(reference: string, options?: TransferOptions): Promise<string>;
-  push(reference: string, target: string, options?: TransferOptions): ReturnType<ImageStore['push']>;
-  inspect(reference: string): Promise<{ readonly image: ImageRow; readonly details: unknown } | undefined>;
-}
-
 function rowOf({ id, repoTags, repoDigests, sizeBytes, pinned }: Image): ImageRow {
   return { id, repoTags, repoDigests, size: sizeBytes, pinned };
 }
 
-export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOptions): Promise<ImagesAlone> {
+export async function openImagesAlone({ rootDir, ...options }: ImagesAloneOptions): Promise<Images> {
   const lock = lockDirectory(rootDir, '--root-dir');
   try {
     const findCredentials = openDockerCredentials(planConfigFiles(process.env, rootDir));

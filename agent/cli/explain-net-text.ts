@@ -1,36 +1,7 @@
 // Owns the network of a pod as text: the way of a packet from the pod's interface to the machine's, each part with what it counts and
 // the command that shows it by hand. Pure.
 
-interface Traffic {
-  readonly packets: number;
-  readonly bytes: number;
-  readonly errors: number;
-  readonly dropped: number;
-}
-
-interface NetLink {
-  readonly name: string;
-  readonly kind: string;
-  readonly index: number;
-  readonly peer: number;
-  readonly mac: string;
-  readonly mtu: number;
-  readonly up: boolean;
-  readonly addresses: readonly string[];
-  readonly routes: readonly string[];
-  readonly received: Traffic;
-  readonly sent: Traffic;
-  readonly ports?: number;
-  readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
-  readonly commands: readonly string[];
-}
-
-interface Nat {
-  readonly table: string;
-  readonly hostPorts: readonly { readonly map: string; readonly element: string; readonly command: string }[];
-  readonly rules: readonly { readonly chain: string; readonly text: string; readonly comment: string }[];
-  readonly commands: readonly string[];
-}
+import type { ExplainedLink, ExplainedNat, ExplainedNetwork, ExplainedTraffic } from '../../cri-proto/explained-network.ts';
 
 export interface ExplainedNet {
   readonly namespace: string;
@@ -39,14 +10,7 @@ export interface ExplainedNet {
   /** Where this node answers for its pods, or why it does not; undefined where a cluster does. */
   readonly names: { readonly servers: readonly string[]; readonly problem?: string } | undefined;
   /** As the runtime tells it. */
-  readonly network: {
-    readonly netns: string;
-    readonly ips: readonly string[];
-    readonly pod: readonly NetLink[];
-    readonly host: { readonly port?: NetLink; readonly bridge?: NetLink; readonly uplink?: NetLink };
-    readonly nat?: Nat;
-    readonly confList?: string;
-  };
+  readonly network: ExplainedNetwork;
 }
 
 const RULE_WIDTH = 104;
@@ -81,18 +45,18 @@ function renderNode(node: ExplainedNet['names'], told: readonly string[]): strin
 const join = (words: string): string => `   │${words === '' ? '' : `  ${words}`}\n`;
 const command = (text: string): string => `      $ ${text}\n`;
 
-function describePort({ port }: NetLink): string {
+function describePort({ port }: ExplainedLink): string {
   if (port === undefined) return 'its other end, on the machine';
   const isolated = port.isolated ? ', isolated from other pods' : '';
   return `its other end, on the machine: a port of ${port.bridge}${port.hairpin ? ', hairpin on' : ''}${isolated}`;
 }
 
-function describeBridge({ ports = 0, addresses }: NetLink, servers: readonly string[]): string {
+function describeBridge({ ports = 0, addresses }: ExplainedLink, servers: readonly string[]): string {
   const names = addresses.some((address) => servers.includes(address.split('/')[0] ?? '')) ? ' and name server' : '';
   return `the bridge, with ${ports} ${ports === 1 ? 'port' : 'ports'}: the pods' gateway${names}`;
 }
 
-function renderLink(link: NetLink, what: string): string {
+function renderLink(link: ExplainedLink, what: string): string {
   const { name, index, peer, addresses, mac, mtu, up, routes, received, sent } = link;
   const facts = [...addresses, ...(mac === '' ? [] : [`MAC ${mac}`]), `MTU ${mtu}`, up ? 'up' : 'down'];
   const lines = [
@@ -110,7 +74,7 @@ function renderNoNat(confList: string | undefined): string {
   return `  network ${confList}   of a configuration list: its plugins translate addresses in their way\n${command('nft list ruleset')}`;
 }
 
-function renderNat({ table, hostPorts, rules, commands }: Nat): string {
+function renderNat({ table, hostPorts, rules, commands }: ExplainedNat): string {
   const lines = [
     `  nftables table inet ${table}   translates addresses, and counts connections by their first packets`,
     ...hostPorts.map(({ map, element }) => `    map ${map}: ${element}`),
@@ -120,7 +84,7 @@ function renderNat({ table, hostPorts, rules, commands }: Nat): string {
   return `${lines.map((line) => `${line}\n`).join('')}${[...maps, ...commands].map(command).join('')}`;
 }
 
-function renderTraffic({ packets, bytes, errors, dropped }: Traffic): string {
+function renderTraffic({ packets, bytes, errors, dropped }: ExplainedTraffic): string {
   const lost = [
     [errors, 'errors'],
     [dropped, 'dropped'],

@@ -1,6 +1,7 @@
 // Owns `image`: what is there, and how it comes and goes.
 import fs from 'node:fs';
 import path from 'node:path';
+import type { ImageRow, Images, TransferOptions } from '../../cri-proto/images.ts';
 import { CommandError, usageError } from '../error.ts';
 import type { CommandFlag, Flags, Invocation } from './flags.ts';
 import type { Help } from './help.ts';
@@ -8,7 +9,7 @@ import { readHistory, renderHistory } from './image-history.ts';
 import { openImages } from './images.ts';
 import { suggest } from './nearest.ts';
 import { openProgress, type ProgressView } from './progress.ts';
-import type { ImageRow, Images, RuntimeHalf, TransferOptions } from './runtime-half.ts';
+import type { RuntimeHalf } from './runtime-half.ts';
 import { renderSize, renderTable } from './table.ts';
 
 interface Verb {

@@ -2,13 +2,13 @@
 import type { CriClient } from '../../cri-proto/client.ts';
 import type { LayerProgress } from '../../cri-proto/gen/admin.ts';
 import type { Image } from '../../cri-proto/gen/api.ts';
+import type { ImageRow, Images, TransferLayer, TransferOptions } from '../../cri-proto/images.ts';
 import { CommandError } from '../error.ts';
-import type { TransferLayer } from '../image/transfer.ts';
 import { createLogger } from '../logger.ts';
 import type { Flags } from './flags.ts';
 import { listens } from './listens.ts';
 import { checkMachine } from './preflight.ts';
-import type { ImageRow, Images, RuntimeHalf, TransferOptions } from './runtime-half.ts';
+import type { RuntimeHalf } from './runtime-half.ts';
 import { readNodeSettings, type Settings } from './settings.ts';
 
 export async function openImages(flags: Flags, runtime: RuntimeHalf): Promise<Images> {

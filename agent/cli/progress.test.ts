@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TransferLayer } from '../image/transfer.ts';
+import type { TransferLayer } from '../../cri-proto/images.ts';
 import { openProgress, renderLayer, renderScreen } from './progress.ts';
 
 const layer = (n: number, state: string, doneBytes = 0, totalBytes = 10e6): TransferLayer => ({

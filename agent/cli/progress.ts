@@ -1,5 +1,6 @@
 // Owns how a transfer looks while it goes on: on a terminal a bar for each layer, drawn over and over; otherwise lines, few of them.
 // All of it goes to standard error, since standard output carries the result alone.
+import type { TransferLayer } from '../../cri-proto/images.ts';
 import {
   addSample,
   computeTransfer,
@@ -11,7 +12,6 @@ import {
   renderTransfer,
   type Sample,
   type Transfer,
-  type TransferLayer,
 } from '../image/transfer.ts';
 import { renderSize } from './table.ts';
 

@@ -1,7 +1,8 @@
 // Owns which images are being pulled for which pods, and how far each pull is. Our own runtime tells that in a service beside CRI; of a
 // pull of another one it is known that it goes on, and no more.
 import type { CriClient } from '../../cri-proto/client.ts';
-import { addSample, computeTransfer, percentOf, renderTransfer, type Sample, type Transfer, type TransferLayer } from './transfer.ts';
+import type { TransferLayer } from '../../cri-proto/images.ts';
+import { addSample, computeTransfer, percentOf, renderTransfer, type Sample, type Transfer } from './transfer.ts';
 
 export interface ImagePull {
   readonly uid: string;

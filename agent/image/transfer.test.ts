@@ -1,15 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  addSample,
-  computeTransfer,
-  percentOf,
-  renderBytes,
-  renderLeft,
-  renderTransfer,
-  type Sample,
-  type TransferLayer,
-} from './transfer.ts';
+import type { TransferLayer } from '../../cri-proto/images.ts';
+import { addSample, computeTransfer, percentOf, renderBytes, renderLeft, renderTransfer, type Sample } from './transfer.ts';
 
 const layer = (state: string, doneBytes: number, totalBytes: number): TransferLayer => ({
   digest: 'sha256:1',

@@ -1,14 +1,6 @@
 // Owns what people are told of a transfer under way: share, bytes, speed, and the time that is left. Pure.
+import type { TransferLayer } from '../../cri-proto/images.ts';
 import { renderSize } from '../cli/table.ts';
-
-export interface TransferLayer {
-  readonly digest: string;
-  /** 0 while it is not known. */
-  readonly totalBytes: number;
-  readonly doneBytes: number;
-  /** waiting, downloading, unpacking, done, cached; for a push: packing, fetching, uploading, present, mounted. */
-  readonly state: string;
-}
 
 /** Layers that are there already are not transferred: their bytes would make the rest look fast. */
 const FREE = new Set(['cached', 'present', 'mounted']);
