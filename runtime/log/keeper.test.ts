@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { openPidfd, sendSignal, waitEnded } from '../linux/pidfd.ts';
 import { bytesInPipe, makeFifo, openFifoToHold } from '../linux/pipe.ts';
 import { keeperStarter } from './keeper.ts';
-import { makeRig } from './testing/rig.ts';
+import { makeRig, poll } from './testing/rig.ts';
 
 test('the keeper holds the staging pipe and its content when its maker lets go, in a session of its own, hardly using memory', async () => {
   const rig = makeRig();
@@ -20,7 +20,11 @@ test('the keeper holds the staging pipe and its content when its maker lets go, 
     const later = openFifoToHold(fifo);
     assert.equal(bytesInPipe(later), 6);
     fs.closeSync(later);
-    assert.deepEqual(fs.readdirSync(`/proc/${pid}/fd`), ['5']);
+    // It has told that it runs before it closes what it told that with.
+    await poll(
+      () => fs.readdirSync(`/proc/${pid}/fd`).join(),
+      (open) => open === '5',
+    );
     const stat = fs
       .readFileSync(`/proc/${pid}/stat`, 'latin1')
       .replace(/^.*\) /, '')
