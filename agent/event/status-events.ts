@@ -28,7 +28,10 @@ const endOf = (status: V1ContainerStatus) => status.state?.terminated ?? status.
 
 function endEvents(old: V1ContainerStatus, status: V1ContainerStatus, removed: boolean): StatusEvent[] {
   const ended = endOf(status);
-  if (ended?.containerID === undefined || endOf(old)?.containerID === ended.containerID) return [];
+  const known = endOf(old);
+  if (ended?.containerID === undefined || known?.containerID === ended.containerID) return [];
+  // When the newest container is removed, the one before it is the last that shows.
+  if (known !== undefined && Number(known.finishedAt ?? 0) > Number(ended.finishedAt ?? 0)) return [];
   // The failed start has been told already, by whoever tried it.
   if (ended.reason === 'StartError') return [];
   const detail = ended.message ? `: ${ended.message}` : '';

@@ -62,7 +62,7 @@ test('however the bytes are cut and however little room there is, the lines are 
         fc.constant('\n'),
         fc.nat(3 * CHUNK_BYTES).map((n) => 'z'.repeat(n)),
       ),
-      { maxLength: 30 },
+      { maxLength: 12 },
     )
     .map((parts) => Buffer.from(parts.join('')));
   fc.assert(
