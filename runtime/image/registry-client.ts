@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Credentials } from '../credentials/docker-config.ts';
 import { matchesImage, parsePattern } from '../credentials/match-image.ts';
-import { type Reference, repositoryOf } from './reference.ts';
+import { formatReference, type Reference } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
 import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
@@ -129,7 +129,7 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
       });
     if (status === 404)
       return new RegistryError(
-        `${repositoryOf(reference)} is not in ${namespace === undefined ? 'the registry' : `the mirror ${url.host}`} (404${reason}); ${adviceFor(404)}`,
+        `${formatReference(reference)} is not in ${namespace === undefined ? 'the registry' : `the mirror ${url.host}`} (404${reason}); ${adviceFor(404)}`,
         { status, code },
       );
     const wait = retryAfterMs === undefined ? '' : `, asks for ${Math.ceil(retryAfterMs / 1000)} s of patience`;

@@ -96,8 +96,8 @@ test('without an answer from anyone the error names all that were asked', async 
   await assert.rejects(repository.manifest('1'), ({ message }: Error) => {
     assert.match(
       message,
-      /^registry\.invalid\/team\/app is not in the mirror 127\.0\.0\.1:\d+ \(404\); check its name and tag; before that: /,
+      /^registry\.invalid\/team\/app:1 is not in the mirror 127\.0\.0\.1:\d+ \(404\); check its name and tag; before that: /,
     );
-    return message.includes(`before that: registry.invalid/team/app is not in the mirror ${second.host} (404)`);
+    return message.includes(`before that: registry.invalid/team/app:1 is not in the mirror ${second.host} (404)`);
   });
 });

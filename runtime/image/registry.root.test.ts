@@ -96,7 +96,7 @@ test('an image that the registry does not have is refused with its status', { sk
     name: 'RegistryError',
     status: 404,
     message: new RegExp(
-      `^image "${host}/test/absent:1" cannot be pulled: ${host}/test/absent is not in the registry \\(404 .+\\); check its name and tag`,
+      `^image "${host}/test/absent:1" cannot be pulled: ${host}/test/absent:1 is not in the registry \\(404 .+\\); check its name and tag`,
     ),
   });
 });
