@@ -58,11 +58,12 @@ export async function killContainerNow(context: RuntimeContext, container: Conta
     );
 }
 
+/** A time that has passed already is a short one. */
 async function endedWithin(container: Container, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   let aborted: (() => void) | undefined;
   const timeout = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), Math.min(timeoutMs, 2 ** 31 - 1));
+    timer = setTimeout(() => resolve(false), Math.min(Math.max(timeoutMs, 1), 2 ** 31 - 1));
     aborted = () => resolve(false);
     signal?.addEventListener('abort', aborted);
     if (signal?.aborted) resolve(false);
