@@ -13,14 +13,14 @@ const kernel = process.env.TSK_GUEST === undefined ? lightestKernel(['io']) : ({
 if (kernel.kind === 'host') testHere();
 else {
   const skip = kernel.kind === 'none' ? kernel.reason : false;
-  test('block I/O limits hold in a guest with the io controller', { skip, timeout: 480_000 }, async (t) => {
+  test('block I/O limits hold in a guest with the io controller', { skip, timeout: 600_000 }, async (t) => {
     assert.ok(kernel.kind === 'uml' || kernel.kind === 'tcg');
     t.diagnostic(`kernel: ${kernel.kind}`);
     const { exitCode, output } = await runInGuest({
       kind: kernel.kind,
       command: 'busybox modprobe loop; node --test --test-reporter=spec e2e/block-io.test.ts',
       programs: ['/usr/sbin/losetup', '/usr/sbin/mkfs.ext4', '/usr/bin/nsenter'],
-      timeoutMs: 230_000,
+      timeoutMs: 400_000,
     });
     assert.equal(exitCode, 0, output);
     assert.match(output, /✔ an annotation limits/);
@@ -55,7 +55,7 @@ function testHere(): void {
     await node?.destroy();
   });
 
-  /** Seconds that `dd` takes for TOTAL bytes past the page cache, in a container with the volume. */
+  /** Seconds that `dd` takes for TOTAL bytes past the page cache, in a container with the volume: of up to three the least. */
   async function measure(
     name: string,
     sandbox: Partial<PodSandboxConfig>,
@@ -67,16 +67,21 @@ function testHere(): void {
       mounts: [{ hostPath: volume, containerPath: '/data' }],
       linux: { resources: { unified } },
     });
-    const dd = async (options: string) => {
-      const start = process.hrtime.bigint();
-      const { code, stderr } = await execIn(node.cri, containerId, ['sh', '-c', `dd bs=64k count=${TOTAL / 65536} ${options}`], 60);
-      assert.equal(code, 0, stderr);
-      return Number(process.hrtime.bigint() - start) / 1e9;
+    const dd = async (options: string, limited: boolean) => {
+      let least = Number.POSITIVE_INFINITY;
+      // No limit makes it quicker than that; a busy machine makes it slower.
+      for (let attempt = 0; attempt < 3 && least > (TOTAL / RATE) * (limited ? 1.2 : 0.5); attempt++) {
+        const start = process.hrtime.bigint();
+        const { code, stderr } = await execIn(node.cri, containerId, ['sh', '-c', `dd bs=64k count=${TOTAL / 65536} ${options}`], 60);
+        assert.equal(code, 0, stderr);
+        least = Math.min(least, Number(process.hrtime.bigint() - start) / 1e9);
+      }
+      return least;
     };
-    const write = await dd('if=/dev/zero of=/data/file oflag=direct');
-    const read = await dd('if=/data/file of=/dev/null iflag=direct');
     const directory = node.cgroups().find((entry) => path.basename(entry) === containerId) ?? '';
     const ioMax = fs.readFileSync(path.join(directory, 'io.max'), 'utf8').trim();
+    const write = await dd('if=/dev/zero of=/data/file oflag=direct', /wbps=\d/.test(ioMax));
+    const read = await dd('if=/data/file of=/dev/null iflag=direct', /rbps=\d/.test(ioMax));
     await node.cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
     return { write, read, ioMax };
   }
