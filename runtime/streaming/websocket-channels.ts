@@ -16,7 +16,8 @@ export const WEBSOCKET_COMMAND_PROTOCOLS = [
 
 const CLOSE_CHANNEL = 255;
 const CHANNEL = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
-const UNREAD_BYTES = 1 << 20;
+/** What may be unread of one channel before the socket waits. Little: in messages of one byte it costs a hundred times as much. */
+const UNREAD_BYTES = 64 << 10;
 /** Larger than any client's buffer. */
 export const MAX_MESSAGE_BYTES = 4 << 20;
 
