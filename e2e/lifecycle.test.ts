@@ -6,7 +6,18 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type ContainerEventResponse, ContainerEventType, ContainerState, NamespaceMode } from '../cri-proto/gen/api.ts';
-import { BUSYBOX, namespaceOf, pausePidOf, pidOf, runContainer, sandboxConfig, startIn, statusOf, untilExited } from './testing/cri.ts';
+import {
+  BUSYBOX,
+  execIn,
+  namespaceOf,
+  pausePidOf,
+  pidOf,
+  runContainer,
+  sandboxConfig,
+  startIn,
+  statusOf,
+  untilExited,
+} from './testing/cri.ts';
 import { poll } from './testing/poll.ts';
 import { startRuntimeNode } from './testing/runtime-node.ts';
 
@@ -197,4 +208,23 @@ test('a command that leaves a child behind leaves its cgroup only as long as the
   assert.equal(sessions().length, 1, 'it runs on');
   await poll('its cgroup to go', () => sessions().length === 0, 40_000);
   await cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
+});
+
+test('containers outlive the image that they were made from: it is removed, and they run, start and take commands, with its environment', async () => {
+  const sandbox = sandboxConfig('imageless', logs('imageless'));
+  const { sandboxId, containerId } = await runContainer(node.cri, sandbox, { command });
+  const config = { metadata: { name: 'late', attempt: 0 }, image: { image: BUSYBOX }, command };
+  const { containerId: late } = await node.cri.runtime.createContainer({ podSandboxId: sandboxId, config, sandboxConfig: sandbox });
+  const path = await execIn(node.cri, containerId, ['env']);
+  await node.cri.image.removeImage({ image: { image: BUSYBOX } });
+  assert.equal((await node.cri.image.imageStatus({ image: { image: BUSYBOX } })).image, undefined);
+  await node.cri.runtime.startContainer({ containerId: late });
+  await node.stop('SIGKILL');
+  await node.start('runtime');
+  for (const id of [containerId, late]) {
+    assert.deepEqual(await execIn(node.cri, id, ['env']), path);
+    assert.ok((await pidOf(node.cri, id)) > 0, 'its verbose status');
+  }
+  await node.cri.runtime.removePodSandbox({ podSandboxId: sandboxId });
+  await node.cri.image.pullImage({ image: { image: BUSYBOX } });
 });

@@ -58,6 +58,7 @@ export async function createContainer(
     createdAt: nowNs(),
     config,
     imageId: image.id,
+    imageConfig: image.config,
     ...planOciRuntime(context, sandbox),
     ...(restore === undefined ? {} : { restore }),
     state: 'creating',

@@ -3,7 +3,6 @@
 import { NamespaceMode as Mode } from '../../cri-proto/gen/api.ts';
 import { openCgroup, procsFiles } from '../cgroup/apply.ts';
 import type { RuntimeContext } from '../context.ts';
-import { notFound } from '../errors.ts';
 import type { Snapshot } from '../image/store.ts';
 import { listHostDevices } from '../process/host-devices.ts';
 import type { CgroupPlacement, ContainerSpec, Device } from '../program/spec.ts';
@@ -22,11 +21,9 @@ import { hostId, planIdMaps } from './user-namespace.ts';
 
 /** The spec of a created container, as a start would use it now. */
 export async function findSpec(context: RuntimeContext, container: Container, sandbox: Sandbox): Promise<ContainerSpec> {
-  const { paths, images, cgroups } = context;
+  const { paths, cgroups } = context;
   const { record } = container;
-  const { config, imageId, id } = record;
-  const image = await images.status(imageId);
-  if (image === undefined) throw notFound(`image ${imageId} of container ${id} is gone`);
+  const { config, imageConfig, id } = record;
   const snapshot = await prepareRootfs(context, container, sandbox);
   const sandboxConfig = sandbox.record.config;
   const hostNetwork = modeOf(sandboxConfig, 'network') === Mode.NODE;
@@ -41,7 +38,7 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
     ['/etc/hosts', `${run}/hosts`],
     ['/etc/resolv.conf', `${run}/resolv.conf`],
   ]);
-  return planContainerSpec(config, sandboxConfig, image.config, {
+  return planContainerSpec(config, sandboxConfig, imageConfig, {
     rootfs: {
       lowerDirs: snapshot.lowerDirs,
       upperDir: snapshot.upperDir,
@@ -50,7 +47,7 @@ export async function findSpec(context: RuntimeContext, container: Container, sa
       mountpoint: paths.containerRootfs(id),
       readonly: false,
     },
-    user: record.user ?? (await findIdentity(config.linux?.securityContext, image.config.user, [snapshot.upperDir, ...snapshot.lowerDirs])),
+    user: record.user ?? (await findIdentity(config.linux?.securityContext, imageConfig.user, [snapshot.upperDir, ...snapshot.lowerDirs])),
     sourceIsDirectory: new Map(sources),
     imageVolumes: findImageVolumes(paths, id, config, snapshot.volumeDirs),
     devices,

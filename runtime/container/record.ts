@@ -10,6 +10,7 @@
 import { Buffer } from 'node:buffer';
 import { ContainerConfig } from '../../cri-proto/gen/api.ts';
 import type { Externals } from '../checkpoint/externals.ts';
+import type { ImageConfig } from '../image/store.ts';
 import type { Identity } from '../program/spec.ts';
 import type { ProcessIdentity } from '../state/process-identity.ts';
 
@@ -39,6 +40,8 @@ export interface ContainerRecord {
   readonly createdAt: bigint;
   readonly config: ContainerConfig;
   readonly imageId: string;
+  /** Kept, for the image may be removed while the container is there: its layers stay then, its name and config go. */
+  readonly imageConfig: ImageConfig;
   /** The executable of the external OCI runtime that makes it; absent: ours does. */
   readonly ociRuntime?: string;
   /** The checkpoint that it starts from. */

@@ -64,7 +64,7 @@ export function renderContainerStatus(record: ContainerRecord, image: Image | un
     logPath: record.logPath,
     resources: { linux: config.linux?.resources },
     user: renderUser(record),
-    stopSignal: effectiveStopSignal(config.stopSignal, image?.config.stopSignal ?? ''),
+    stopSignal: effectiveStopSignal(config.stopSignal, record.imageConfig.stopSignal),
   };
 }
 

@@ -17,7 +17,7 @@ export async function stopContainer(context: RuntimeContext, container: Containe
   if (record.state !== 'running' || process === undefined) return;
   if (timeoutS > 0n) {
     const deadline = Date.now() + Number(timeoutS) * 1000;
-    if (!record.stopSignalSent) await sendStopSignal(context, container, deadline, signal);
+    if (!record.stopSignalSent) await sendStopSignal(container, deadline, signal);
     context.faultPoint('container signalled');
     if (await endedWithin(container, deadline - Date.now(), signal)) return;
     // The client gave up waiting: its kubelet asks again, with what is left of the grace period.
@@ -31,10 +31,9 @@ export async function startSettled(container: Container): Promise<void> {
   if (container.record.state === 'starting') await container.serial.run(async () => undefined);
 }
 
-async function sendStopSignal({ images }: RuntimeContext, container: Container, deadline: number, abort: AbortSignal): Promise<void> {
-  const { config, imageId, initPid } = container.record;
-  const image = await images.status(imageId);
-  const number = planStopSignal(config.stopSignal, image?.config.stopSignal ?? '');
+async function sendStopSignal(container: Container, deadline: number, abort: AbortSignal): Promise<void> {
+  const { config, imageConfig, initPid } = container.record;
+  const number = planStopSignal(config.stopSignal, imageConfig.stopSignal);
   if (initPid !== undefined) {
     const takes = untilTakesSignal(initPid, number, { timeoutMs: deadline - Date.now(), abort });
     if (!(await Promise.race([takes, container.ended.then(() => false)]))) return;
