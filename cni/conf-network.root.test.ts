@@ -1,6 +1,7 @@
 // Networks of configuration lists, in this process and by executables in a chain with it. A network namespace plays the host.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { hostTest, missing, poll, requestFromHost, run, startPeer, temporaryDirectory } from './testing/host.ts';
 import { attach, open } from './testing/network.ts';
@@ -91,6 +92,13 @@ hostTest('a list takes the place of the built-in network, with everything that a
     attach(network, other, request.portMappings),
     causedBy(/hostPort 8080\/tcp is taken by sandbox web \(default\/web\)/),
   );
+  const program = net.createServer();
+  await new Promise<void>((resolve) => program.listen(8090, resolve));
+  await assert.rejects(
+    attach(network, other, [{ protocol: 'tcp', hostPort: 8090, containerPort: 80 }]),
+    causedBy(/hostPort 8090\/tcp is taken by tskubelet itself, which listens on it/),
+  );
+  program.close();
   await network.close();
 
   // The list is another one by now: what is attached goes as it came.

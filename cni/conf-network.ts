@@ -14,6 +14,7 @@ import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
 import { explainNetwork } from './explain.ts';
 import { findConflict } from './host-port.ts';
 import { findLink, listLinks, setLinkUp } from './link.ts';
+import { refuseListeners } from './listeners.ts';
 import type { Fields } from './spec/config.ts';
 import { EMPTY_RESULT, NEWEST, parseResult, type Result, type ResultIp, renderResult } from './spec/result.ts';
 import { listState, readBootId, readState, removeState, writeState } from './state-file.ts';
@@ -235,6 +236,7 @@ export class ConfNetwork {
     if (this.#loaded === undefined) throw new Error(this.#failure ?? 'there is no network configuration');
     const conflict = findConflict(request, this.#records.values());
     if (conflict !== undefined) throw new Error(conflict);
+    await refuseListeners(portMappings);
     const record: ConfRecord = {
       state: 'attaching',
       sandboxId,
