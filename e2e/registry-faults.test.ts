@@ -192,7 +192,8 @@ providers:
     'large.yaml',
     `apiVersion: v1\nkind: Pod\nmetadata: {name: large}\nspec:\n  containers:\n  - {name: main, image: "${IMAGE}", command: [/file-0]}\n`,
   );
-  await poll('the image to be there', async () => (await crictl.call('images', '-q', IMAGE)) !== '');
+  // The plugin, the whole pull and its unpacking.
+  await poll('the image to be there', async () => (await crictl.call('images', '-q', IMAGE)) !== '', 60_000);
   const [request = '', how] = fs.readFileSync(path.join(node.dir, 'asked'), 'utf8').split('\n');
   assert.deepEqual(JSON.parse(request), { kind: 'CredentialProviderRequest', apiVersion, image: '127.0.0.1:5000/team/large' });
   assert.equal(how, 'test get-credentials');
