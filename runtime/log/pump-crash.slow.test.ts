@@ -50,7 +50,7 @@ test(`${KILLS} kills between any two steps lose, double and damage none of ${3 *
     const found = new Map<string, number>();
     // The kills must hit what they are for; where they fall is chance.
     const wanted = ['redo from staging', 'redo from journal', 'committed'];
-    for (let kill = 0; kill < KILLS || (kill < 3 * KILLS && !wanted.every((what) => found.has(what))); kill++) {
+    for (let kill = 0; kill < KILLS || (kill < 10 * KILLS && !wanted.every((what) => found.has(what))); kill++) {
       // Mostly by itself, between two steps; every fifth time from outside, anywhere.
       const outside = kill % 5 === 4;
       const pump = startPump(rig, streams, outside ? 0 : 1 + Math.floor(Math.random() * 120));
