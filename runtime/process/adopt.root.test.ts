@@ -37,7 +37,7 @@ async function killedDaemon(script: string, stdin = 'null'): Promise<Left> {
       [Symbol.asyncIterator]()
       .next()
       .then(({ value }) => [value as string]),
-    delay(20_000).then(() => [undefined]),
+    delay(20_000, undefined, { ref: false }).then(() => [undefined]),
   ]);
   const gone = new Promise((resolve) => daemon.once('exit', resolve));
   daemon.kill('SIGKILL');

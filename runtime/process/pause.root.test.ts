@@ -74,7 +74,7 @@ test('its memory is a few pages', { skip }, async () => {
 test('whoever kills it, its end is noticed and it is reaped', { skip }, async () => {
   const pause = await startPause(pauseSpec(), { events: rig.events, recordId: rig.nextId(), name: 'killed' });
   process.kill(pause.pid, 'SIGKILL');
-  await Promise.race([pause.ended, delay(20_000).then(() => assert.fail('not noticed'))]);
+  await Promise.race([pause.ended, delay(20_000, undefined, { ref: false }).then(() => assert.fail('not noticed'))]);
   assert.ok(!fs.existsSync(`/proc/${pause.pid}`));
 });
 
