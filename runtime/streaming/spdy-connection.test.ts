@@ -20,16 +20,23 @@ test('a client that asks without reading the answers is cut off', async () => {
   await connection.closed;
 });
 
-test('a connection on which nothing comes or goes is ended, also while it waits for its client to close', async () => {
+test('a connection on which nothing comes or goes is ended, also while it waits for its client to close', async (t) => {
   const transport = new Duplex({ read: () => undefined, write: (_chunk, _encoding, done) => done() });
-  const connection = new SpdyConnection(transport, { times: { idleMs: 30, probeMs: 1000 }, onStream: () => undefined });
+  const connection = new SpdyConnection(transport, { times: { idleMs: 300, probeMs: 1000 }, onStream: () => undefined });
   const closed = once(transport, 'close');
-  const pings = setInterval(() => transport.push(encodeFrame({ type: 'ping', id: 1 })), 5);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.ok(!transport.destroyed, 'pings keep it');
+  let last = performance.now();
+  let longestMs = 0;
+  const pings = setInterval(() => {
+    longestMs = Math.max(longestMs, performance.now() - last);
+    last = performance.now();
+    transport.push(encodeFrame({ type: 'ping', id: 1 }));
+  }, 5);
+  t.after(() => clearInterval(pings));
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  // On a busy machine they may come too late.
+  assert.ok(!transport.destroyed || longestMs > 150, `pings keep it; the longest pause was ${longestMs} ms`);
   // The idle timer alone does not keep a process; the pings do.
   await connection.finish();
-  clearInterval(pings);
   await closed;
 });
 
