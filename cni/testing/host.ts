@@ -12,7 +12,7 @@ import { ref } from '../../runtime/program/builder.ts';
 
 const CASE = 'TSKUBELET_TEST_CASE';
 /** An emulated processor takes its time. */
-const CASE_TIMEOUT_MS = process.env.TSK_GUEST === undefined ? 60_000 : 240_000;
+const CASE_TIMEOUT_MS = process.env.TSK_GUEST === undefined ? 60_000 : 400_000;
 const CLONE_NEWNET = 0x40000000;
 const AT_FDCWD = -100;
 const O_CLOEXEC = 0o2000000;

@@ -40,7 +40,7 @@ else
   export NODE_COMPILE_CACHE=$TSK_JOB/compile-cache
 fi
 echo 'guest: up' >$output
-for module in overlay bridge veth ipvlan 8021q nf_tables nft_masq nft_nat nft_fib_inet nft_chain_nat; do
+for module in overlay bridge veth ipvlan 8021q nf_tables nft_masq nft_nat nft_fib_inet nft_chain_nat nft_ct; do
   busybox modprobe $module 2>/dev/null
 done
 # These two would come with devices of their own.
