@@ -182,7 +182,7 @@ export class TestNode {
   async destroy(): Promise<void> {
     await this.stop('SIGKILL');
     this.#client?.close();
-    for (const pid of this.processes()) killQuietly(pid);
+    for (const pid of [...this.processes(), ...this.#keepers()]) killQuietly(pid);
     await poll('the processes of the node to end', () => this.processes().length === 0, 10_000).catch(() => undefined);
     for (const mountpoint of this.mounts().reverse()) await run('umount', ['-l', mountpoint]);
     await poll('the cgroups of the node to go', () => this.removeCgroups(), 10_000).catch(() => undefined);
@@ -208,6 +208,22 @@ export class TestNode {
         return [];
       }
     });
+  }
+
+  /** Keepers of this node's staging pipe: where the daemon could not put them into the node's cgroup, nothing else ends them. */
+  #keepers(): number[] {
+    const isOurs = (pid: string): boolean => {
+      try {
+        if (fs.readFileSync(`/proc/${pid}/comm`, 'utf8') !== 'tskubelet-keep\n') return false;
+        return fs.readdirSync(`/proc/${pid}/fd`).some((fd) => fs.readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${this.dir}/`));
+      } catch {
+        return false;
+      }
+    };
+    return fs
+      .readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name) && isOurs(name))
+      .map(Number);
   }
 
   /** Directories of the node's cgroups in every hierarchy, deepest first. */
