@@ -2,11 +2,10 @@
 // those that have left both their parent and its session.
 import fs from 'node:fs';
 import { killDirectory } from '../cgroup/processes.ts';
+import { SIGKILL, SIGSTOP } from '../linux/constants.ts';
 import { hasCode } from '../linux/errno.ts';
 import { openPidfd, sendSignal } from '../linux/pidfd.ts';
 
-const SIGKILL = 9;
-const SIGSTOP = 19;
 /** A fork bomb may outrun the walk; it is then left to the cgroup's pids limit and the container's end. */
 const MAX_ROUNDS = 10;
 

@@ -1,6 +1,7 @@
 // Owns the walk from a program to a running process: image, launch, the first records, and the undo when one of them is a failure.
 import fs from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { SIGCONT, SIGKILL, SIGSTOP } from '../linux/constants.ts';
 import { hasCode } from '../linux/errno.ts';
 import { type Launched, launch } from '../linux/launcher.ts';
 import { createImage } from '../linux/memfd.ts';
@@ -12,7 +13,6 @@ import type { Descriptors } from './descriptors.ts';
 import type { EventListener, EventRecord } from './events.ts';
 import { decodeFailure, decodeWarning, ProgramError } from './program-error.ts';
 
-const SIGKILL = 9;
 const END_MS = 5000;
 /** A shim has nothing else to do than to reap its child. */
 const REAP_MS = 1000;
@@ -139,13 +139,19 @@ function watchStart({ timeoutMs = START_TIMEOUT_MS, signal }: StartProgram, laun
  * the host's init to reap, and where that one does not (a container's PID 1 that is no init), its zombie keeps the PID namespace it was in.
  */
 async function endStart(launched: Launched): Promise<void> {
+  const deadline = Date.now() + REAP_MS;
   try {
-    for (const child of childrenOf(launched.pid)) {
+    // Once it has stopped, no child comes that is not seen here.
+    sendSignal(launched.pidfd, SIGSTOP);
+    while (!hasStopped(launched.pid) && Date.now() < deadline) await delay(1);
+    const children = childrenOf(launched.pid);
+    for (const child of children) {
       const pidfd = openPidfd(child);
       sendSignal(pidfd, SIGKILL);
       fs.closeSync(pidfd);
     }
-    for (const deadline = Date.now() + REAP_MS; childrenOf(launched.pid).length > 0 && Date.now() < deadline; ) await delay(1);
+    if (children.length > 0) sendSignal(launched.pidfd, SIGCONT);
+    while (childrenOf(launched.pid).length > 0 && Date.now() < deadline) await delay(1);
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'ESRCH', 'EINVAL')) throw error;
   }
@@ -153,6 +159,12 @@ async function endStart(launched: Launched): Promise<void> {
   await waitEnded(launched.pidfd, END_MS);
   fs.closeSync(launched.pidfd);
   launched.done();
+}
+
+/** proc_pid_stat(5): stopped, or ended. */
+function hasStopped(pid: number): boolean {
+  const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return 'TZX'.includes(stat.charAt(stat.lastIndexOf(')') + 2));
 }
 
 /** proc_pid_children(5) */
