@@ -112,6 +112,25 @@ hostTest('a list takes the place of the built-in network, with everything that a
   assert.deepEqual(notices, []);
 });
 
+hostTest('a hostPort is one sandbox’s, however the two are attached, and also when they come at once', import.meta.url, async () => {
+  const { confDir, dataDir, write } = confDirectory();
+  const { network, notices } = await open({ confDir });
+  const onto = (hostPort: number) => [{ protocol: 'tcp', hostPort, containerPort: 80 }] as const;
+  const [a, b, c, d] = [await startPeer('a'), await startPeer('b'), await startPeer('c'), await startPeer('d')];
+  await attach(network, a, onto(8080));
+  write('10-net.conflist', list(dataDir));
+  await poll('the list', async () => notices.join().includes('new pods get network listed'));
+  await assert.rejects(attach(network, b, onto(8080)), causedBy(/^hostPort 8080\/tcp is taken by sandbox a \(default\/a\)$/));
+  const both = await Promise.allSettled([attach(network, b, onto(8081)), attach(network, c, onto(8081))]);
+  assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  fs.rmSync(path.join(confDir, '10-net.conflist'));
+  await poll('the built-in network', async () => notices.at(-1)?.includes('new pods get the built-in network') === true);
+  await assert.rejects(attach(network, d, onto(8081)), causedBy(/^hostPort 8081\/tcp is taken by sandbox [bc] /));
+  await attach(network, d, onto(8082));
+  for (const { name } of [a, b, c, d]) await network.detach(name);
+  await network.close({ remove: true });
+});
+
 hostTest('sandboxes that are gone, and half attached ones, are taken back at the next start', import.meta.url, async () => {
   const { confDir, dataDir, write } = confDirectory();
   write('10-net.conflist', list(dataDir));

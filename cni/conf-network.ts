@@ -12,7 +12,7 @@ import type { Attachment, AttachRequest, NetworkDescription, NetworkStatus } fro
 import { type Gateways, localGateways, plannedGateways, readHostAddresses } from './conf-gateways.ts';
 import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
 import { explainNetwork } from './explain.ts';
-import { findConflict } from './host-port.ts';
+import { findConflict, type HostPortClaim } from './host-port.ts';
 import { findLink, listLinks, setLinkUp } from './link.ts';
 import { refuseListeners } from './listeners.ts';
 import type { Fields } from './spec/config.ts';
@@ -50,6 +50,8 @@ export interface ConfNetworkOptions {
   readonly stateDir: string;
   readonly onNotice: (sentence: string) => void;
   readonly faultPoint: (name: string) => void;
+  /** HostPorts of sandboxes that are attached otherwise. */
+  readonly otherClaims: () => Iterable<HostPortClaim>;
 }
 
 const ready: NetworkStatus = { ready: true, reason: '', message: '' };
@@ -76,6 +78,7 @@ export class ConfNetwork {
   #soon: NodeJS.Timeout | undefined;
   #loaded: LoadedConf | undefined;
   #failure: string | undefined;
+  #hasLooked = false;
   #status: NetworkStatus = ready;
   #podCidrs: readonly string[] = [];
 
@@ -103,6 +106,10 @@ export class ConfNetwork {
     return this.#loaded !== undefined || this.#failure !== undefined;
   }
 
+  claims(): Iterable<HostPortClaim> {
+    return this.#records.values();
+  }
+
   has(sandboxId: string): boolean {
     return this.#records.has(sandboxId);
   }
@@ -123,7 +130,8 @@ export class ConfNetwork {
         this.#failure = sentence(error);
       }
       const now = this.#failure ?? this.#loaded?.stamp;
-      if (now !== before && before !== undefined) this.#options.onNotice(this.#describe());
+      if (now !== before && this.#hasLooked) this.#options.onNotice(this.#describe());
+      this.#hasLooked = true;
       this.#status = await this.#ask();
     });
     return this.#next;
@@ -234,9 +242,10 @@ export class ConfNetwork {
     if (known?.state === 'attached' && known.netnsId === netnsId) return attachmentOf(known);
     if (known !== undefined) await this.#release(known);
     if (this.#loaded === undefined) throw new Error(this.#failure ?? 'there is no network configuration');
-    const conflict = findConflict(request, this.#records.values());
-    if (conflict !== undefined) throw new Error(conflict);
     await refuseListeners(portMappings);
+    // From here to the record nothing is waited for: another attach finds it there.
+    const conflict = findConflict(request, [...this.#records.values(), ...this.#options.otherClaims()]);
+    if (conflict !== undefined) throw new Error(conflict);
     const record: ConfRecord = {
       state: 'attaching',
       sandboxId,

@@ -11,6 +11,7 @@ import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOpt
 import { explainNat, explainNetwork } from './explain.ts';
 import { bridgeExists, bridgeFilter, ensureHost, type HostNetwork, usableCidrs } from './host.ts';
 import { Leases } from './host-local.ts';
+import type { HostPortClaim } from './host-port.ts';
 import { type Cidr, type Family, formatCidr, formatIp, gatewayOf, parseCidr } from './ip.ts';
 import { deleteLink } from './link.ts';
 import { refuseListeners } from './listeners.ts';
@@ -28,7 +29,7 @@ const UNSUPPORTED = ['EPROTONOSUPPORT', 'EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT'];
 const withoutNat = 'this kernel has no nf_tables: pods reach each other and this machine, but nothing beyond it, and have no hostPorts';
 
 /** Opens the pod network. A host on which it cannot be gives a network that is not ready and says why; only wrong options throw. */
-export async function openPodNetwork(options: NetworkOptions): Promise<Network> {
+export async function openPodNetwork(options: NetworkOptions, otherClaims: () => Iterable<HostPortClaim> = () => []): Promise<PodNetwork> {
   const bridge = options.suffix === '' ? 'tsk0' : `tsk${options.suffix}`;
   if (bridge.length > IFNAME_CHARACTERS) throw new Error(`bridge name ${bridge} exceeds ${IFNAME_CHARACTERS} characters`);
   const cidrs = usableCidrs(resolvePodCidrs(options.podCidrs, options.suffix), options.onNotice);
@@ -39,7 +40,7 @@ export async function openPodNetwork(options: NetworkOptions): Promise<Network> 
   await listState(options.runDir);
   await records.load();
   await leases.load();
-  const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases });
+  const network = new PodNetwork(options, bridge, bootId, { cidrs, records, leases, otherClaims });
   network.openNat();
   await network.refresh().catch(() => undefined);
   return network;
@@ -49,9 +50,11 @@ interface Parts {
   readonly cidrs: Cidr[];
   readonly records: AttachmentRecords;
   readonly leases: Leases;
+  /** HostPorts of sandboxes that are attached otherwise. */
+  readonly otherClaims: () => Iterable<HostPortClaim>;
 }
 
-class PodNetwork implements Network {
+export class PodNetwork implements Network {
   readonly #options: NetworkOptions;
   readonly #bridge: string;
   readonly #bootId: string;
@@ -68,7 +71,7 @@ class PodNetwork implements Network {
   #host: HostNetwork | undefined;
   #status: NetworkStatus = { ready: false, reason: 'NetworkStarting', message: 'the pod network is being set up' };
 
-  constructor(options: NetworkOptions, bridge: string, bootId: string, { cidrs, records, leases }: Parts) {
+  constructor(options: NetworkOptions, bridge: string, bootId: string, { cidrs, records, leases, otherClaims }: Parts) {
     this.#options = options;
     this.#faultPoint = options.faultPoint ?? (() => undefined);
     this.#bridge = bridge;
@@ -76,9 +79,13 @@ class PodNetwork implements Network {
     this.#cidrs = cidrs;
     this.#records = records;
     this.#leases = leases;
-    this.#portmap = new Portmap(() => this.#nat);
+    this.#portmap = new Portmap(() => this.#nat, otherClaims);
     this.#plugins = [this.#hostLocal(), bridgePlugin(this.#socket, () => this.#ready().port), bandwidthStep(this.#socket), this.#portmap];
     for (const record of records.all()) if (record.state === 'attached') this.#portmap.resume(record);
+  }
+
+  claims(): Iterable<HostPortClaim> {
+    return this.#portmap.claims();
   }
 
   attach(request: AttachRequest): Promise<Attachment> {

@@ -4,21 +4,24 @@ import path from 'node:path';
 import type { ExplainedNetwork } from '../cri-proto/explained-network.ts';
 import type { Attachment, AttachRequest, Network, NetworkDescription, NetworkOptions, NetworkStatus } from './client.ts';
 import { ConfNetwork } from './conf-network.ts';
-import { openPodNetwork } from './network.ts';
+import type { HostPortClaim } from './host-port.ts';
+import { openPodNetwork, type PodNetwork } from './network.ts';
 
 /** Where distributions and other runtimes put plugins; for types that are not built in. */
 const BIN_DIRS = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
 
 export async function openNetwork(options: NetworkOptions): Promise<Network> {
   if (options.confDir === undefined) return openPodNetwork(options);
+  let network: SelectedNetwork | undefined;
   const conf = await ConfNetwork.open({
     confDir: options.confDir,
     executables: { directories: options.binDirs ?? BIN_DIRS, preferred: options.binDirs !== undefined },
     stateDir: options.stateDir,
     onNotice: options.onNotice,
     faultPoint: options.faultPoint ?? (() => undefined),
+    otherClaims: () => network?.builtInClaims() ?? [],
   });
-  const network = new SelectedNetwork(options, conf);
+  network = new SelectedNetwork(options, conf);
   const records = path.join(options.runDir, 'attachments');
   if (!conf.isUsed || (fs.existsSync(records) && fs.readdirSync(records).length > 0)) await network.builtIn();
   return network;
@@ -29,8 +32,8 @@ class SelectedNetwork implements Network {
   readonly #conf: ConfNetwork;
   #podCidrs: readonly string[];
   /** Opened when it is first needed: a host whose pods all have another network gets no bridge of ours. */
-  #builtIn: Promise<Network> | undefined;
-  #opened: Network | undefined;
+  #builtIn: Promise<PodNetwork> | undefined;
+  #opened: PodNetwork | undefined;
 
   constructor(options: NetworkOptions, conf: ConfNetwork) {
     this.#options = options;
@@ -39,11 +42,16 @@ class SelectedNetwork implements Network {
   }
 
   builtIn(): Promise<Network> {
-    this.#builtIn ??= openPodNetwork({ ...this.#options, podCidrs: this.#podCidrs }).then((network) => {
+    const options = { ...this.#options, podCidrs: this.#podCidrs };
+    this.#builtIn ??= openPodNetwork(options, () => this.#conf.claims()).then((network) => {
       this.#opened = network;
       return network;
     });
     return this.#builtIn;
+  }
+
+  builtInClaims(): Iterable<HostPortClaim> {
+    return this.#opened?.claims() ?? [];
   }
 
   async attach(request: AttachRequest): Promise<Attachment> {

@@ -1,6 +1,6 @@
 // Owns the portmap step: hostPorts are claimed before anything is made for a sandbox, and lead to it once it has its addresses.
 import type { AttachmentRecord } from './attachment.ts';
-import { checkPortMappings, describeHostPort, findConflict, planHostPorts } from './host-port.ts';
+import { checkPortMappings, describeHostPort, findConflict, type HostPortClaim, planHostPorts } from './host-port.ts';
 import { parseIp } from './ip.ts';
 import type { Nat } from './nat.ts';
 import type { HostPort } from './nft-table.ts';
@@ -11,9 +11,15 @@ export class Portmap implements Plugin {
   readonly #claims = new Map<string, AttachmentRecord>();
   /** undefined: this kernel cannot translate addresses. */
   readonly #nat: () => Nat | undefined;
+  readonly #otherClaims: () => Iterable<HostPortClaim>;
 
-  constructor(nat: () => Nat | undefined) {
+  constructor(nat: () => Nat | undefined, otherClaims: () => Iterable<HostPortClaim>) {
     this.#nat = nat;
+    this.#otherClaims = otherClaims;
+  }
+
+  claims(): Iterable<HostPortClaim> {
+    return this.#claims.values();
   }
 
   /** Takes the hostPorts for the sandbox, or throws who has one of them. */
@@ -22,7 +28,7 @@ export class Portmap implements Plugin {
     if (first === undefined) return;
     checkPortMappings(record.portMappings);
     if (this.#nat() === undefined) throw new Error(`${describeHostPort(first)} needs nf_tables, which this kernel does not have`);
-    const conflict = findConflict(record, this.#claims.values());
+    const conflict = findConflict(record, [...this.#claims.values(), ...this.#otherClaims()]);
     if (conflict !== undefined) throw new Error(conflict);
     this.#claims.set(record.sandboxId, record);
   }
