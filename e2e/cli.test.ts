@@ -297,6 +297,11 @@ test('a node: pods come, are shown, entered, explained; a second daemon is refus
   assert.match(node.log, /ending 1 pod gracefully/);
   assert.match(node.log.trimEnd().split('\n').at(-1) ?? '', /ended; no pod is left and .* is clean; images stay in /);
   await assertClean();
+
+  const refused = await node.tskubelet(['--manifests', node.pods, ...runFlags(), '--read-only-port', '0', '--resolv-conf', '/absent']);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /--resolv-conf \/absent cannot be read \(ENOENT\): give another file, or "" for no name servers\n$/);
+  await assertClean();
 });
 
 test('without --stop-pods-on-exit pods run on, their logs can be read, and the next start finds them', { skip }, async () => {

@@ -61,6 +61,7 @@ interface RuntimeNetwork {
 
 export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
   const { clusterServers, clusterDomain, resolvConf } = options;
+  await checkResolvConf(resolvConf);
   const own = clusterServers.length > 0 ? undefined : new OwnServers(options);
   await own?.ensure();
   return {
@@ -72,6 +73,14 @@ export async function openNodeDns(options: NodeDnsOptions): Promise<NodeDns> {
     names: () => own?.names,
     close: async () => own?.close(),
   };
+}
+
+/** A host without the usual file has no name servers; a file that was asked for must be there. */
+async function checkResolvConf(file: string): Promise<void> {
+  if (file === '' || file === DEFAULT_RESOLV_CONF) return;
+  await fs.readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`--resolv-conf ${file} cannot be read (${error.code}): give another file, or "" for no name servers`);
+  });
 }
 
 /** The host's resolv.conf as a pod can use it. */
