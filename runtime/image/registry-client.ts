@@ -1,6 +1,5 @@
 // Owns asking the hosts of one repository: who is asked and in what order, with which authorization, and how often. What is asked is its
 // callers' (registry.ts pulls).
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Credentials } from '../credentials/docker-config.ts';
 import { matchesImage, parsePattern } from '../credentials/match-image.ts';
 import { formatReference, type Reference } from './reference.ts';
@@ -8,11 +7,10 @@ import { authorize, parseChallenges } from './registry-auth.ts';
 import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
 import { type Capability, planUpstream, type RegistryHost } from './registry-hosts.ts';
 import { discard, type HttpAnswer, type HttpRequest, isUnreachable, readBody, request } from './registry-http.ts';
+import { pause, retryDelayMs } from './registry-retry.ts';
 
 /** Attempts without any progress between them. */
 const ATTEMPTS = 5;
-/** A registry that wants to be left alone longer than this is told to the caller, who has a back-off of its own. */
-const RETRY_AFTER_LIMIT_MS = 60_000;
 const RETRY_DELAY_MS = 500;
 
 export interface RegistryOptions {
@@ -169,9 +167,9 @@ export function openRegistry(reference: Reference, options: RegistryOptions): Re
           // Nothing listens, or there is no such name, and never did: the caller's own back-off is the better place to wait.
           const isHopeless = !answered && error instanceof RegistryError && isUnreachable(error);
           if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || isHopeless) throw error;
-          const ownMs = (options.retryDelayMs ?? RETRY_DELAY_MS) * 2 ** (attempts - 1) * (0.75 + Math.random() / 2);
-          if ((error.retryAfterMs ?? 0) > RETRY_AFTER_LIMIT_MS) throw error;
-          await wait(Math.max(ownMs, error.retryAfterMs ?? 0), signal);
+          const waitMs = retryDelayMs(error, attempts, options.retryDelayMs ?? RETRY_DELAY_MS);
+          if (waitMs === undefined) throw error;
+          await pause(waitMs, signal);
         }
       }
     },
@@ -186,12 +184,4 @@ function isFor({ base, namespace }: RegistryHost, domain: string, { serverAddres
   const authority = serverAddress.replace(/^https?:\/\//i, '').replace(/\/.*$/, '');
   const spell = (name: string) => name.replace(/:443$/, '');
   return names.some((name) => matchesImage(parsePattern(spell(authority)), spell(name)));
-}
-
-async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await delay(ms, undefined, signal === undefined ? {} : { signal });
-  } catch (error) {
-    throw signal?.reason ?? error;
-  }
 }

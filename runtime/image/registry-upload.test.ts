@@ -32,12 +32,14 @@ interface Registry {
 interface Temper {
   /** Answers in place of the registry when it gives a status. */
   readonly refuse?: (method: string, url: URL, length: number) => number | undefined;
+  /** Of what is refused: for how long. */
+  readonly retryAfter?: string;
   readonly mountable?: readonly string[];
   /** Each right needs a token of its own from here. */
   readonly tokens?: boolean;
 }
 
-async function openRegistry({ refuse = () => undefined, mountable = [], tokens = false }: Temper = {}): Promise<Registry> {
+async function openRegistry({ refuse = () => undefined, retryAfter, mountable = [], tokens = false }: Temper = {}): Promise<Registry> {
   const blobs = new Map<string, Buffer>();
   const manifests = new Map<string, Buffer>();
   const sessions = new Map<string, Buffer>();
@@ -52,7 +54,7 @@ async function openRegistry({ refuse = () => undefined, mountable = [], tokens =
     const status = refuse(method, url, Number(request.headers['content-length'] ?? 0));
     if (status !== undefined) {
       request.resume();
-      return answer(status);
+      return answer(status, retryAfter === undefined ? {} : { 'retry-after': retryAfter });
     }
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks);
@@ -139,6 +141,23 @@ test('failures of the registry are tried again, refusals are not', async () => {
       uploads.upload(digest, bytes.length, { file }),
       /answers 403 to a new upload for 127\.0\.0\.1:\d+\/team\/app; give credentials that may push there \(image push --creds\)/,
     );
+    assert.equal(requests.length, 1);
+  });
+});
+
+test('a registry that asks for patience gets it, and one that asks for too much is not waited for', async () => {
+  const refusals: number[] = [];
+  const refuse = (method: string) => {
+    if (method !== 'HEAD' || refusals.length > 0) return undefined;
+    refusals.push(performance.now());
+    return 429;
+  };
+  await withRegistry({ refuse, retryAfter: '1' }, async ({ uploads }) => {
+    assert.equal(await uploads.has(digest), false);
+    assert.ok(performance.now() - (refusals[0] ?? 0) >= 990);
+  });
+  await withRegistry({ refuse: () => 429, retryAfter: '3600' }, async ({ uploads, requests }) => {
+    await assert.rejects(uploads.has(digest), /answers 429 to the question for a blob/);
     assert.equal(requests.length, 1);
   });
 });

@@ -4,9 +4,10 @@ import fs from 'node:fs';
 import type { Credentials } from '../credentials/docker-config.ts';
 import { type Reference, repositoryOf } from './reference.ts';
 import { authorize, parseChallenges } from './registry-auth.ts';
-import { adviceFor, parseErrorBody, RegistryError } from './registry-error.ts';
+import { adviceFor, parseErrorBody, parseRetryAfter, RegistryError } from './registry-error.ts';
 import type { RegistryHost } from './registry-hosts.ts';
 import { type HttpAnswer, type HttpRequest, isUnreachable, type RequestStream, readBody, request } from './registry-http.ts';
+import { pause, retryDelayMs } from './registry-retry.ts';
 
 const ATTEMPTS = 4;
 const PIECE_BYTES = 16 * 1024 * 1024;
@@ -35,7 +36,7 @@ export interface UploadOptions {
 }
 
 export function openUploads(reference: Reference, options: UploadOptions): UploadRepository {
-  const { host, auth = {}, signal, retryDelayMs = 500, pieceBytes = PIECE_BYTES } = options;
+  const { host, auth = {}, signal, retryDelayMs: firstDelayMs = 500, pieceBytes = PIECE_BYTES } = options;
   const base = `${host.base}/${reference.path}`;
   const authorizations = new Map<string, string>();
 
@@ -75,6 +76,7 @@ export function openUploads(reference: Reference, options: UploadOptions): Uploa
     return new RegistryError(`${answer.url.host} answers ${status}${reason} to ${what} for ${repositoryOf(reference)}; ${advice}`, {
       status,
       code,
+      retryAfterMs: parseRetryAfter(answer.headers['retry-after'], Date.now()),
     });
   }
 
@@ -85,11 +87,9 @@ export function openUploads(reference: Reference, options: UploadOptions): Uploa
       } catch (error) {
         signal?.throwIfAborted();
         if (!(error instanceof RegistryError) || !error.isTransient || attempts === ATTEMPTS || isUnreachable(error)) throw error;
-        const { promise, resolve } = Promise.withResolvers<void>();
-        const timer = setTimeout(resolve, retryDelayMs * 2 ** (attempts - 1));
-        signal?.addEventListener('abort', () => resolve(), { once: true });
-        await promise;
-        clearTimeout(timer);
+        const waitMs = retryDelayMs(error, attempts, firstDelayMs);
+        if (waitMs === undefined) throw error;
+        await pause(waitMs, signal);
       }
     }
   }
@@ -112,11 +112,11 @@ export function openUploads(reference: Reference, options: UploadOptions): Uploa
     has: (digest) =>
       persistently(async () => {
         const answer = await send('HEAD', new URL(`${base}/blobs/${digest}`));
-        answer.body.destroy();
-        if (answer.status === 200) return true;
         // Whoever may push but not read is told 401 or 403 here: the upload itself says more.
-        if ([401, 403, 404].includes(answer.status)) return false;
-        throw new RegistryError(`${answer.url.host} answers ${answer.status}; ${adviceFor(answer.status)}`, { status: answer.status });
+        const isThere = answer.status === 200;
+        if (!isThere && ![401, 403, 404].includes(answer.status)) throw await refusal(answer, 'the question for a blob');
+        answer.body.destroy();
+        return isThere;
       }),
     mount: async (digest, from) => {
       const location = await begin(`?${new URLSearchParams({ mount: digest, from })}`);
