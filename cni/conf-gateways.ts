@@ -22,7 +22,7 @@ export interface HostAddress {
   readonly address: string;
 }
 
-const unique = (values: readonly string[]): string[] => [...new Set(values)];
+export const unique = (values: readonly string[]): string[] => [...new Set(values)];
 
 /** The gateways of a pod's addresses that are this machine's, and addresses of its own interfaces that share a network with the pod. */
 export function localGateways(ips: readonly ResultIp[], { interfaces }: Result, host: readonly HostAddress[]): Gateways {

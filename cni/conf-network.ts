@@ -9,7 +9,7 @@ import { NETLINK_ROUTE, NetlinkSocket } from '../runtime/linux/netlink-socket.ts
 import { LOOPBACK_INDEX, netnsIdOf, POD_INTERFACE } from './bridge.ts';
 import { addChain, type ChainCall, checkChain, checkPlugins, delChain, type Executables, gcChain, hasCheck, statusChain } from './chain.ts';
 import type { Attachment, AttachRequest, NetworkDescription, NetworkStatus } from './client.ts';
-import { type Gateways, localGateways, plannedGateways, readHostAddresses } from './conf-gateways.ts';
+import { type Gateways, localGateways, plannedGateways, readHostAddresses, unique } from './conf-gateways.ts';
 import { type ConfList, type LoadedConf, loadConf } from './conf-list.ts';
 import { explainNetwork } from './explain.ts';
 import { findConflict, type HostPortClaim } from './host-port.ts';
@@ -331,8 +331,6 @@ export class ConfNetwork {
     this.#unwatch();
   }
 }
-
-const unique = (values: readonly string[]): string[] => [...new Set(values)];
 
 const resultOf = ({ result }: ConfRecord): Result | undefined => (result === undefined ? undefined : parseResult(result));
 

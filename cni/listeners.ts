@@ -3,7 +3,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { hasCode } from '../runtime/linux/errno.ts';
-import { isPortFree } from '../runtime/linux/port-probe.ts';
+import { isPortFree } from '../runtime/linux/ip-socket.ts';
 import { AF_INET, AF_INET6 } from '../runtime/linux/rtnetlink-route.ts';
 import { listBoundSockets } from '../runtime/linux/sock-diag.ts';
 import type { PortMapping } from './client.ts';

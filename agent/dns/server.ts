@@ -2,7 +2,7 @@
 // not of this node is not answered, whichever way the packet came. The address may be one that this machine gets with its first pod.
 import dgram from 'node:dgram';
 import net from 'node:net';
-import { freeBind } from '../../runtime/linux/free-bind.ts';
+import { freeBind } from '../../runtime/linux/ip-socket.ts';
 import type { Forwarder, Transport } from './forwarder.ts';
 import {
   type Answer,

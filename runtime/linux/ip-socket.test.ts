@@ -3,7 +3,7 @@ import dgram from 'node:dgram';
 import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { isPortFree } from './port-probe.ts';
+import { isPortFree } from './ip-socket.ts';
 
 const four = (last: number) => Uint8Array.of(127, 0, 0, last);
 
